@@ -1,0 +1,1 @@
+"""The checks: one module per obstacle, each function states a bad state of the machine."""

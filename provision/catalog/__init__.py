@@ -1,0 +1,1 @@
+"""Measured tables, one file each, every row with its source and date."""

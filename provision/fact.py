@@ -1,0 +1,212 @@
+"""Facts about a machine: known, absent or missing. Standard library only, Python 3.10.
+
+A *probe* looks at one thing through a ``Host`` and returns a *fact*, a frozen record. It may raise ``Absent``
+(looked, and the thing is not there) or ``Missing`` (could not look); the snapshot keeps either with its reason. A
+probe may take other facts as parameters; ``X | Absent`` or ``X | Missing`` asks for the reason instead of being passed by.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import inspect
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
+
+from provision import codec
+from provision.errors import CodecError, UsageError
+
+if TYPE_CHECKING:
+    from typing import dataclass_transform
+
+    from provision.host import Host
+else:
+
+    def dataclass_transform(**_: Any) -> Any:  # typing has it since 3.11; the collector runs on 3.10
+        return lambda function: function
+
+
+SCHEMA = 1  # counts breaking changes of the snapshot's own shape, not of single facts
+T = TypeVar("T")
+
+
+class NotKnown(Exception):
+    """Why a fact is not known. Raised by probes and hosts, held by snapshots."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.reason == typing.cast("NotKnown", other).reason
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.reason))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.reason!r})"
+
+
+class Absent(NotKnown):
+    """Looked, and it is not there: no engine installed, no card on the bus."""
+
+
+class Missing(NotKnown):
+    """Could not look: permission denied, no answer in time, an answer nobody understands."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """A registered probe: the fact it makes, what it takes, and where it stands."""
+
+    name: str
+    function: Callable[..., Any]
+    needs: tuple[tuple[str, type, tuple[type[NotKnown], ...]], ...]
+    doc: str
+
+
+FACTS: dict[str, type] = {}
+PROBES: dict[str, Probe] = {}
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def fact(cls: type[T]) -> type[T]:
+    """A frozen, keyword-only record whose class name is its name in snapshots."""
+    record = dataclasses.dataclass(frozen=True, kw_only=True, slots=True)(cls)
+    if record.__name__ in FACTS:
+        raise TypeError(f"two facts are called {record.__name__}")
+    FACTS[record.__name__] = record
+    return record
+
+
+def split_optional(annotation: Any) -> tuple[type, tuple[type[NotKnown], ...]]:
+    """``X | Absent | Missing`` as (X, (Absent, Missing)); plain ``X`` as (X, ())."""
+    if get_origin(annotation) is None:
+        return annotation, ()
+    members = get_args(annotation)
+    reasons = tuple(m for m in members if isinstance(m, type) and issubclass(m, NotKnown))
+    (wanted,) = (m for m in members if m not in reasons)
+    return wanted, reasons
+
+
+def needs_of(function: Callable[..., Any], skip: Iterable[str] = ()) -> tuple[tuple[str, type, tuple[type[NotKnown], ...]], ...]:
+    """What a function asks for through its annotations, in order."""
+    hints = typing.get_type_hints(function)
+    names = [name for name in inspect.signature(function).parameters if name not in skip]
+    return tuple((name, *split_optional(hints[name])) for name in names)
+
+
+def probe(function: Callable[..., T]) -> Callable[..., T]:
+    """Register ``function(host, …facts) -> Fact``. Its docstring is the fact's page."""
+    made = typing.get_type_hints(function)["return"]
+    if made.__name__ not in FACTS or made.__name__ in PROBES:
+        raise TypeError(f"{function.__name__} must return a fact that no other probe makes")
+    first = next(iter(inspect.signature(function).parameters))
+    PROBES[made.__name__] = Probe(made.__name__, function, needs_of(function, (first,)), inspect.getdoc(function) or "")
+    return function
+
+
+class Snapshot:
+    """What was found on one machine: every fact's name to a record, ``Absent`` or ``Missing``."""
+
+    def __init__(self, machine: str, facts: Mapping[str, Any], tool_version: str) -> None:
+        self.machine = machine
+        self.facts = dict(sorted(facts.items()))
+        self.tool_version = tool_version
+
+    def get(self, kind: type[T]) -> T | Absent | Missing:
+        """The fact, or why it is not known. A fact that nobody looked for is missing."""
+        found = self.facts.get(kind.__name__, Missing(f"{kind.__name__} was not looked at"))
+        return typing.cast("T | Absent | Missing", found)
+
+    def known(self, kind: type[T]) -> T | None:
+        """The fact where it is known, else None."""
+        found = self.get(kind)
+        return None if isinstance(found, (Absent, Missing)) else found
+
+    def to_json(self) -> dict[str, Any]:
+        """The snapshot as ``facts.json`` holds it."""
+        entries: dict[str, Any] = {}
+        for name, value in self.facts.items():
+            if isinstance(value, Absent):
+                entries[name] = {"absent": value.reason}
+            elif isinstance(value, Missing):
+                entries[name] = {"missing": value.reason}
+            else:
+                entries[name] = {"known": codec.dump(value)}
+        return {"schema": SCHEMA, "tool_version": self.tool_version, "machine": self.machine, "facts": entries}
+
+    @classmethod
+    def from_json(cls, value: Any, origin: str = "facts") -> Snapshot:
+        """Read a snapshot. A fact whose shape has changed since becomes missing and says so; the rest keeps loading."""
+        if not isinstance(value, dict) or not isinstance(value.get("facts"), dict):
+            raise UsageError(f"{origin}: not a snapshot; expected the output of 'provision facts -o FILE'")
+        if value.get("schema") != SCHEMA:
+            raise UsageError(f"{origin}: snapshot schema {value.get('schema')!r}; this version reads {SCHEMA}")
+        version, machine = str(value.get("tool_version", "?")), str(value.get("machine", "?"))
+        return cls(machine, {n: _entry(n, e, version, origin) for n, e in value["facts"].items() if n in FACTS}, version)
+
+
+def _entry(name: str, entry: Any, version: str, origin: str) -> Any:
+    if not isinstance(entry, dict) or len(entry) != 1:
+        raise UsageError(f"{origin}: facts.{name}: expected one of known, absent, missing")
+    ((state, content),) = entry.items()
+    if state == "absent":
+        return Absent(str(content))
+    if state == "missing":
+        return Missing(str(content))
+    if state != "known":
+        raise UsageError(f"{origin}: facts.{name}: expected one of known, absent, missing, got {state!r}")
+    try:
+        return codec.load(FACTS[name], content)
+    except CodecError as error:
+        return Missing(f"recorded by {version}, whose {name} this version cannot read ({error})")
+
+
+def collect(host: Host, machine: str, tool_version: str, only: Iterable[str] | None = None) -> Snapshot:
+    """Run the probes (all, or those named and what they need) and keep every answer with its reason.
+
+    Probes that need nothing run side by side: most of their time is spent waiting for a child process.
+    """
+    wanted = _closure(PROBES if only is None else only)
+    facts: dict[str, Any] = {}
+    waiting = dict(sorted((name, PROBES[name]) for name in wanted))
+    with concurrent.futures.ThreadPoolExecutor(max_workers=8) as pool:
+        while waiting:
+            ready = [p for p in waiting.values() if all(kind.__name__ in facts for _, kind, _ in p.needs)]
+            if not ready:
+                raise TypeError(f"probes wait for each other: {', '.join(waiting)}")
+            for one, answer in zip(ready, pool.map(lambda p: _run(p, host, facts), ready)):  # noqa: B905 (Python 3.10)
+                facts[one.name] = answer
+                del waiting[one.name]
+    return Snapshot(machine, facts, tool_version)
+
+
+def _closure(names: Iterable[str]) -> set[str]:
+    wanted: set[str] = set()
+    stack = list(names)
+    while stack:
+        name = stack.pop()
+        if name not in wanted:
+            wanted.add(name)
+            stack += [kind.__name__ for _, kind, _ in PROBES[name].needs]
+    return wanted
+
+
+def _run(one: Probe, host: Host, facts: Mapping[str, Any]) -> Any:
+    given: dict[str, Any] = {}
+    for parameter, kind, accepted in one.needs:
+        value = facts[kind.__name__]
+        if isinstance(value, NotKnown) and not isinstance(value, accepted):
+            return type(value)(f"needs {kind.__name__}: {value.reason}")
+        given[parameter] = value
+    try:
+        return one.function(host, **given)
+    except NotKnown as reason:
+        return reason.with_traceback(None)
+    except Exception as error:  # our bug: said with its name, and the neighbours still answer
+        return Missing(f"the probe {one.name} failed on this machine: {type(error).__name__}: {error}")
+
+
+__all__ = ["FACTS", "PROBES", "Absent", "Missing", "NotKnown", "Probe", "Snapshot", "collect", "fact", "probe"]
