@@ -19,12 +19,13 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+import tomllib
 
 from provision.errors import ChangeError, UsageError
 

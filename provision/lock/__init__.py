@@ -1,0 +1,1 @@
+"""Requirements to hashed lockfiles. Entry points: ``variants``, ``make``, ``check``."""

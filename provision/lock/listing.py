@@ -1,0 +1,78 @@
+"""What one page of an index offers: PEP 503 HTML or PEP 691 JSON, read into records."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackageFile:
+    """One file that a page offers. ``sha256`` is empty where the page names none."""
+
+    filename: str
+    address: str
+    sha256: str
+
+
+def from_json(text: str, base: str) -> tuple[PackageFile, ...]:
+    """The files of a JSON page. Raises ``ValueError`` where it is no package page."""
+    try:
+        return tuple(
+            PackageFile(
+                filename=str(entry["filename"]),
+                address=urljoin(base, entry["url"]),
+                sha256=_checked(entry.get("hashes", {}).get("sha256", "")),
+            )
+            for entry in json.loads(text)["files"]
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"no package page: {error!r}") from None
+
+
+def from_html(text: str, base: str) -> tuple[PackageFile, ...]:
+    """The files that the anchors of an HTML page name."""
+    page = _Links(base)
+    page.feed(text)
+    return tuple(page.found)
+
+
+def is_wheel_of(filename: str, package: str, version: str) -> bool:
+    """Whether a file name is a wheel of that version; ``package`` is a normalised name."""
+    from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+    from packaging.version import InvalidVersion, Version
+
+    # The cheap look first: a find-links folder may hold thousands of other wheels.
+    if not filename.endswith(".whl") or canonicalize_name(filename.partition("-")[0]) != package:
+        return False
+    try:
+        return parse_wheel_filename(filename)[1] == Version(version)
+    except (InvalidWheelFilename, InvalidVersion):
+        return False
+
+
+class _Links(HTMLParser):
+    def __init__(self, base: str) -> None:
+        super().__init__()
+        self.base = base
+        self.found: list[PackageFile] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        target = dict(attrs).get("href") or ""
+        if tag == "base" and target:
+            self.base = urljoin(self.base, target)
+        if tag == "a" and target:
+            address, fragment = urldefrag(urljoin(self.base, target))
+            name = unquote(urlsplit(address).path.rpartition("/")[2])
+            sha256 = fragment.removeprefix("sha256=") if fragment.startswith("sha256=") else ""
+            self.found.append(PackageFile(filename=name, address=address, sha256=_checked(sha256)))
+
+
+def _checked(sha256: object) -> str:
+    """A hash as it must be, or nothing: what an index says is input, and it goes into a lockfile."""
+    return sha256 if isinstance(sha256, str) and _SHA256.fullmatch(sha256) else ""

@@ -1,0 +1,159 @@
+"""What the configured indexes and find-links folders have: files by package, with their SHA-256.
+
+The resolvers do not answer this for us: uv takes a version's hashes from one index only, and pip-compile asks
+one index's private interface first. So the pages are read here, by the simple repository API. Every configured
+place must answer: a hash list with one index silently missing would be another lock. A 404 is an answer (this
+index lacks the package).
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO, cast
+from urllib.parse import unquote, urlsplit
+from urllib.response import addinfourl
+
+from provision import index
+from provision.errors import ChangeError
+from provision.index import IndexSettings
+from provision.lock import listing, transport
+from provision.lock.listing import PackageFile
+
+_ACCEPT = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
+_ATTEMPTS = 3  # of an answer that the server itself calls passing
+_PASSING = frozenset({429, 500, 502, 503, 504})
+_WORKERS = 8
+_CHUNK_BYTES = 1 << 20
+_NEXT = (
+    "check the network and `python -m pip config list`; "
+    "PIP_INDEX_URL, PIP_FIND_LINKS and PIP_PROXY name another way to the packages"
+)
+
+
+class Pages:
+    """A reader of every place the settings name; each page is read once. Raises ``ChangeError`` where one is silent."""
+
+    def __init__(self, settings: IndexSettings) -> None:
+        if not settings.no_index and not settings.index_url:
+            settings = replace(settings, index_url=index.default_index_url())
+        self.settings = settings
+        self._opener = transport.opener(settings)
+        self._listed: dict[str, tuple[PackageFile, ...]] = {}
+
+    def places(self, package: str) -> tuple[str, ...]:
+        """The address of ``package``'s page on each index, then the find-links places."""
+        indexes = () if self.settings.no_index else (self.settings.index_url, *self.settings.extra_index_urls)
+        return (*(f"{each.rstrip('/')}/{package}/" for each in indexes), *self.settings.find_links)
+
+    def read(self, packages: Iterable[str]) -> None:
+        """Read every page of ``packages``, several at a time."""
+        wanted = dict.fromkeys(place for package in packages for place in self.places(package))
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            for _ in pool.map(self.files, wanted):
+                pass
+
+    def files(self, place: str) -> tuple[PackageFile, ...]:
+        """What one page or folder offers; empty where it is not there."""
+        if place not in self._listed:
+            path = _path(place)
+            self._listed[place] = self._from_network(place) if path is None else self._from_disk(path)
+        return self._listed[place]
+
+    def wheels(self, package: str, version: str) -> tuple[PackageFile, ...]:
+        """The wheels of one version of a package (normalised name), from every place in order."""
+        found = (each for place in self.places(package) for each in self.files(place))
+        return tuple(each for each in found if listing.is_wheel_of(each.filename, package, version))
+
+    def sha256(self, wheel: PackageFile) -> str:
+        """The hash that the page gives, or else the file's own."""
+        if wheel.sha256:
+            return wheel.sha256
+        path = _path(wheel.address)
+        with self._open(wheel.address) if path is None else path.open("rb") as body:
+            digest = hashlib.sha256()
+            while chunk := cast("BinaryIO", body).read(_CHUNK_BYTES):
+                digest.update(chunk)
+        return digest.hexdigest()
+
+    def _from_disk(self, path: Path) -> tuple[PackageFile, ...]:
+        """A folder of wheels, a folder laid out as an index page, or one HTML page."""
+        page = path / "index.html" if path.is_dir() else path
+        try:
+            if page.is_file():
+                return listing.from_html(page.read_text(), page.as_uri())
+            files = sorted(each for each in path.iterdir() if each.is_file()) if path.is_dir() else []
+        except OSError as error:
+            raise ChangeError(f"the package folder {path} cannot be read: {error.strerror}", _NEXT) from None
+        return tuple(PackageFile(filename=each.name, address=each.as_uri(), sha256="") for each in files)
+
+    def _from_network(self, place: str) -> tuple[PackageFile, ...]:
+        try:
+            with self._open(place, **{"Accept": _ACCEPT, "Accept-Encoding": "gzip"}) as body:
+                content, kind = body.read(), body.headers.get_content_type()
+                if body.headers.get("Content-Encoding") == "gzip":
+                    content = gzip.decompress(content)
+                base = transport.with_credentials_of(place, body.url or place)
+            text = content.decode("utf-8", "replace")
+            return listing.from_json(text, base) if kind.endswith("json") else listing.from_html(text, base)
+        except _NotThere:
+            return ()
+        except (OSError, ValueError, zlib.error) as error:
+            raise self._silent(place, f"answered with what is no package page: {error}") from None
+
+    def _open(self, address: str, **headers: str) -> addinfourl:
+        request = transport.request(address, **headers)
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                answer: addinfourl = self._opener.open(request, timeout=self.settings.timeout_seconds)
+                return answer
+            except urllib.error.HTTPError as error:
+                if error.code in {404, 410}:
+                    raise _NotThere from None
+                if error.code not in _PASSING or attempt == _ATTEMPTS:
+                    raise self._silent(address, f"answered {error.code} {error.reason}") from None
+            except (OSError, ValueError) as error:
+                reason = error.reason if isinstance(error, urllib.error.URLError) else error
+                raise self._silent(address, f"did not answer: {reason}") from None
+        raise AssertionError("the last attempt returns or raises")
+
+    def _silent(self, address: str, what: str) -> ChangeError:
+        return ChangeError(self.settings.redact(f"the package index {address} {what}. Nothing was changed"), _NEXT)
+
+
+class _NotThere(Exception):
+    """The place answered that it has no such page."""
+
+
+def united_sha256(pages: Pages, pins: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
+    """By package, the hashes of every wheel of its version on every configured place, sorted.
+
+    Raises ``ChangeError`` for a version of which no place has a wheel.
+    """
+    wanted = tuple(pins)
+    pages.read(name for name, _ in wanted)
+    found: dict[str, tuple[str, ...]] = {}
+    for name, version in wanted:
+        found[name] = tuple(sorted({pages.sha256(wheel) for wheel in pages.wheels(name, version)}))
+        if not found[name]:
+            raise ChangeError(f"no configured index or find-links folder has a wheel of {name} {version}", _NEXT)
+    return found
+
+
+def _path(place: str) -> Path | None:
+    """Where a place lies on this machine; ``None`` for one on the network."""
+    if "://" not in place:
+        return Path(place)
+    parts = urlsplit(place)
+    if parts.scheme == "file":
+        return Path(unquote(parts.path))
+    if parts.scheme in {"http", "https"}:
+        return None
+    raise ChangeError(f"the package index {index.redact(place)} is neither http, https nor file", _NEXT)

@@ -1,0 +1,127 @@
+"""Requirements to pins, by uv or by pip-tools.
+
+What a resolver prints is read; what goes into a lock is rendered by ``text``, the same for both.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from provision import index
+from provision.errors import ChangeError, UsageError
+from provision.index import IndexSettings
+from provision.lock.target import Target
+from provision.lock.text import Pin
+
+Resolver = Literal["uv", "pip-tools"]
+RESOLVERS: tuple[Resolver, ...] = ("uv", "pip-tools")
+
+_SECONDS = 1800  # pip-compile downloads whole torch wheels: minutes here, more on a slow line
+_INPUT = "requirements.in"
+_PIN = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[^\s#]+)(?:\s+#\s*via\s+(?P<via>.*))?")
+
+
+def resolve(
+    text: str,
+    *,
+    target: Target,
+    settings: IndexSettings,
+    resolver: Resolver = "uv",
+    beside: Mapping[str, str] | None = None,
+    previous: str = "",
+) -> tuple[Pin, ...]:
+    """The pins of one input for one target, sorted, without hashes; ``via`` names who asked for each.
+
+    ``beside`` are further files that the input names (``-c OTHER.txt``). ``previous`` are pins to keep where they
+    still fit. Wheels only: what must be built from source cannot be installed from a lock without a network.
+    pip-tools resolves for the interpreter it runs on, so it needs the target's Python.
+
+    Raises ``ChangeError`` with the resolver's own words, redacted, where there is no answer.
+    """
+    with tempfile.TemporaryDirectory(prefix="provision-lock-") as folder:
+        for name, content in {_INPUT: text, "pins.txt": previous, **(beside or {})}.items():
+            Path(folder, name).write_text(content)
+        command, environment = _COMMANDS[resolver](target, settings)
+        try:
+            done = subprocess.run(
+                command,
+                cwd=folder,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=_SECONDS,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ChangeError(settings.redact(f"{resolver} did not run: {error}"), "make venv") from None
+        if done.returncode != 0:
+            raise ChangeError(f"{resolver} found no answer: {settings.redact(_last_words(done.stderr))}")
+        return _pins(Path(folder, "pins.txt").read_text())
+
+
+def _uv(target: Target, settings: IndexSettings) -> tuple[list[str], dict[str, str]]:
+    from uv import find_uv_bin
+
+    command = [
+        find_uv_bin(),
+        *("pip", "compile", _INPUT, "--output-file", "pins.txt"),
+        *("--quiet", "--no-header", "--annotation-style", "line"),
+        *("--python", sys.executable, "--python-version", target.python),
+        *("--python-platform", f"{target.machine}-manylinux_{target.glibc.replace('.', '_')}"),
+        *("--only-binary", ":all:", "--no-emit-index-url", "--no-emit-find-links"),
+    ]
+    return command, index.uv_environment(settings, os.environ)
+
+
+def _pip_tools(target: Target, settings: IndexSettings) -> tuple[list[str], dict[str, str]]:
+    if sys.version_info[:2] != target.python_pair():
+        here = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        raise UsageError(
+            f"pip-tools resolves for the Python it runs on, {here}; this lock is for {target.python}",
+            "provision lock --resolver uv",
+        )
+    command = [
+        *(sys.executable, "-m", "piptools", "compile", _INPUT, "--output-file", "pins.txt", "--quiet"),
+        *("--no-config", "--no-header", "--annotation-style", "line", "--strip-extras", "--allow-unsafe"),
+        *("--no-emit-index-url", "--no-emit-find-links", "--no-emit-trusted-host", "--no-emit-options"),
+        *(word for path in settings.constraints for word in ("--constraint", path)),
+    ]
+    return command, {**index.pip_environment(settings, os.environ), "PIP_ONLY_BINARY": ":all:"}
+
+
+_COMMANDS = {"uv": _uv, "pip-tools": _pip_tools}
+
+
+def _pins(output: str) -> tuple[Pin, ...]:
+    pins = []
+    for line in output.splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        found = _PIN.fullmatch(line.strip())
+        if found is None:
+            raise ChangeError(f"the resolver answered with a line that is no pin: {index.redact(line)}")
+        via = {_asker(each) for each in (found["via"] or "").split(",")}
+        pins.append(Pin(name=found["name"], version=found["version"], via=tuple(sorted(via - {""}))))
+    return tuple(sorted(pins, key=lambda pin: pin.name))
+
+
+def _asker(via: str) -> str:
+    """A package's name, ``the input`` for a requirement of ours, nothing for a constraint (which may be a path)."""
+    via = via.strip()
+    if via.startswith("-c"):
+        return ""
+    return "the input" if via.startswith("-r") else via
+
+
+def _last_words(stderr: str) -> str:
+    """The end of what a resolver said: it explains itself last, after its warnings."""
+    said = (line.rstrip() for line in stderr.splitlines() if not line.lower().startswith("warning"))
+    return "\n".join([line for line in said if line.strip()][-12:])
