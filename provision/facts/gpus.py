@@ -1,0 +1,42 @@
+"""GPUs as the driver's management library (NVML) sees them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from provision.fact import fact
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gpu:
+    """One GPU. None: this card or this mode does not have the query (NVML answers NOT_SUPPORTED)."""
+
+    index: int
+    name: str  # "NVIDIA H100 80GB HBM3"
+    uuid: str
+    pci_address: str  # "0000:01:00.0", the same spelling as NvidiaCards
+    memory_bytes: int | None  # None on unified-memory machines (GB10)
+    memory_free_bytes: int | None
+    compute_capability: str  # "9.0"
+    pcie_width: int | None
+    pcie_width_max: int | None
+    pcie_generation: int | None  # lower while idle
+    pcie_generation_max: int | None
+    mig_mode: bool | None
+    mig_mode_pending: bool | None  # differs from mig_mode: a GPU reset is due
+    persistence: bool | None
+    process_count: int | None  # compute processes; other users' are counted too
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LostGpu:
+    index: int
+    reason: str  # "GPU is lost: it fell off the bus …"
+
+
+@fact
+class Gpus:
+    driver_version: str  # "580.82.07"
+    cuda_version: str  # newest CUDA API of the driver, "13.0"; no toolkit is meant
+    gpus: tuple[Gpu, ...]  # by index; may be empty: the driver is loaded and drives nothing
+    lost: tuple[LostGpu, ...]  # counted by the driver and not answering
