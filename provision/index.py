@@ -123,25 +123,31 @@ _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")  # the firs
 def pip_environment(settings: IndexSettings, environment: Mapping[str, str]) -> dict[str, str]:
     """``environment`` for pip and pip-compile.
 
-    pip's own files stay in force (they may name a keyring or a retry count); a variable beats them, so what is
-    set here holds. Constraints are left out: pip-compile takes them as arguments, and a download of locked
-    hashes refuses constraints without hashes.
+    pip's own files stay in force for what is not here (a keyring, a retry count); a variable beats them, and one
+    that holds a blank says "none", where an empty one would let pip.conf through. Constraints are left out:
+    pip-compile takes them as arguments, and a download of locked hashes refuses constraints without hashes.
     """
+    lists = {
+        "PIP_EXTRA_INDEX_URL": settings.extra_index_urls,
+        "PIP_FIND_LINKS": settings.find_links,
+        "PIP_TRUSTED_HOST": settings.trusted_hosts,
+    }
     given = {
         "PIP_INDEX_URL": settings.index_url,
-        "PIP_EXTRA_INDEX_URL": " ".join(settings.extra_index_urls),
-        "PIP_FIND_LINKS": " ".join(settings.find_links),
-        "PIP_NO_INDEX": "1" if settings.no_index else "",
-        "PIP_CONSTRAINT": os.devnull,  # an empty variable would let pip.conf's constraint through
+        "PIP_NO_INDEX": str(int(settings.no_index)),
+        "PIP_CONSTRAINT": os.devnull,
         "PIP_CERT": settings.certificate,
         "PIP_CLIENT_CERT": settings.client_certificate,
-        "PIP_TRUSTED_HOST": " ".join(settings.trusted_hosts),
         "PIP_PROXY": settings.proxy,
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_NO_INPUT": "1",
         "PIP_NO_COLOR": "1",
     }
-    return {**environment, **{name: value for name, value in given.items() if value}}
+    return {
+        **environment,
+        **{name: " ".join(values) or " " for name, values in lists.items()},
+        **{name: value for name, value in given.items() if value},
+    }
 
 
 def uv_environment(settings: IndexSettings, environment: Mapping[str, str]) -> dict[str, str]:

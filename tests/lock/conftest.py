@@ -1,0 +1,174 @@
+"""Real wheels, made here, and a real package index that serves them on the loopback interface."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from provision.index import IndexSettings
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _make_wheel(
+    folder: Path, name: str, version: str, *requires: str, tag: str = "py3-none-any", content: bytes = b""
+) -> Path:
+    """A wheel that pip and uv accept, the same bytes for the same arguments."""
+    stem = f"{name.replace('-', '_')}-{version}"
+    info = f"{stem}.dist-info"
+    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *(f"Requires-Dist: {r}" for r in requires)]
+    files = {
+        f"{name.replace('-', '_')}.py": content,
+        f"{info}/METADATA": "\n".join(lines).encode() + b"\n",
+        f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n".encode(),
+        f"{info}/RECORD": b"",
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{stem}-{tag}.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file, data in files.items():
+            archive.writestr(zipfile.ZipInfo(file, (2020, 1, 1, 0, 0, 0)), data)
+    return path
+
+
+@pytest.fixture(name="make_wheel")
+def _wheel_maker() -> Callable[..., Path]:
+    """``make_wheel(folder, name, version, *requires, tag=…, content=…)``: a wheel that pip and uv accept."""
+    return _make_wheel
+
+
+@pytest.fixture(name="sha256")
+def _file_hasher() -> Callable[[Path], str]:
+    return _sha256
+
+
+@dataclass
+class Index:
+    """A running index over one folder. ``asked`` are the paths of its requests, in order."""
+
+    folder: Path
+    address: str = ""
+    port: int = 0
+    asked: list[str] = field(default_factory=list)
+    authorizations: list[str] = field(default_factory=list)
+    user: str = ""  # "name:password" where it wants one
+    json: bool = True
+    hashes: bool = True
+    failures: list[int] = field(default_factory=list)  # statuses to answer with first
+    redirect: str = ""
+    answer: bytes = b""  # instead of any page
+    wheel_seconds: float = 0
+
+    @property
+    def url(self) -> str:
+        user = f"{self.user}@" if self.user else ""
+        return f"http://{user}127.0.0.1:{self.port}/simple"
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Index]]:
+    """``serve(folder, **how)`` starts an index on a free port of the loopback interface."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(folder: Path, **how: object) -> Index:
+        index = Index(folder=folder, **how)  # type: ignore[arg-type]
+        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(index))
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        index.port = server.server_address[1]
+        return index
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def _handler(index: Index) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def do_GET(self) -> None:
+            index.asked.append(self.path)
+            index.authorizations.append(self.headers.get("Authorization", ""))
+            if index.failures:
+                return self.send(index.failures.pop(0), b"", "text/plain")
+            wanted = f"Basic {base64.b64encode(index.user.encode()).decode()}"
+            if index.user and self.headers.get("Authorization") != wanted:
+                return self.send(401, b"", "text/plain")
+            if index.redirect:
+                return self.send(302, b"", "text/plain", Location=index.redirect + self.path)
+            if self.path.startswith("/files/"):
+                time.sleep(index.wheel_seconds)
+                return self.send(200, (index.folder / self.path.rpartition("/")[2]).read_bytes(), "application/zip")
+            package = self.path.strip("/").rpartition("/")[2]
+            wheels = [p for p in sorted(index.folder.glob("*.whl")) if p.name.split("-")[0].replace("_", "-") == package]
+            if index.answer:
+                return self.send(200, index.answer, "application/vnd.pypi.simple.v1+json")
+            if not wheels:
+                return self.send(404, b"", "text/plain")
+            return self.page(package, wheels)
+
+        def page(self, package: str, wheels: list[Path]) -> None:
+            if index.json and "json" in self.headers.get("Accept", ""):
+                entries = [
+                    {
+                        "filename": wheel.name,
+                        "url": f"/files/{wheel.name}",
+                        "hashes": {"sha256": _sha256(wheel)} if index.hashes else {},
+                    }
+                    for wheel in wheels
+                ]
+                body = json.dumps({"meta": {"api-version": "1.0"}, "name": package, "files": entries}).encode()
+                return self.send(200, body, "application/vnd.pypi.simple.v1+json")
+            anchors = (
+                f'<a href="/files/{w.name}{"#sha256=" + _sha256(w) if index.hashes else ""}">{w.name}</a>' for w in wheels
+            )
+            return self.send(200, "\n".join(("<!DOCTYPE html>", *anchors)).encode(), "text/html")
+
+        def send(self, status: int, body: bytes, kind: str, **headers: str) -> None:
+            zipped = "gzip" in self.headers.get("Accept-Encoding", "") and kind != "application/zip"
+            if zipped:
+                body = gzip.compress(body)
+                headers["Content-Encoding"] = "gzip"
+            self.send_response(status)
+            for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name.replace("_", "-"), value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+    return Handler
+
+
+@pytest.fixture
+def wheels(tmp_path: Path) -> Path:
+    """A find-links folder: app needs lib; lib comes in two versions."""
+    folder = tmp_path / "wheels"
+    _make_wheel(folder, "app", "1.0", "lib>=1")
+    _make_wheel(folder, "lib", "1.0")
+    _make_wheel(folder, "lib", "1.1")
+    return folder
+
+
+@pytest.fixture
+def offline(wheels: Path) -> IndexSettings:
+    """Settings that know the ``wheels`` folder and no index at all."""
+    return IndexSettings(no_index=True, find_links=(str(wheels),))
