@@ -104,7 +104,9 @@ def _load_union(shape: Any, value: Any) -> Any:
     rest = [m for m in members if m not in _SCALARS]
     if len(rest) == 1 and value is not None:
         return _load(rest[0], value)
-    raise CodecError(f"expected {' or '.join(_SCALARS.get(m, getattr(m, '__name__', str(m))) for m in members)}, got {_name(value)}")
+    raise CodecError(
+        f"expected {' or '.join(_SCALARS.get(m, getattr(m, '__name__', str(m))) for m in members)}, got {_name(value)}"
+    )
 
 
 def _load_tuple(shape: Any, value: Any) -> Any:
@@ -141,11 +143,11 @@ def _under(step: str, shape: Any, value: Any) -> Any:
 def _shape_name(shape: Any) -> str:
     if get_origin(shape) in (Union, types.UnionType):
         return " or ".join(_shape_name(m) for m in get_args(shape))
-    return _SCALARS.get(shape) or {tuple: "a list", dict: "a table"}.get(get_origin(shape) or object, "a table")
+    if get_origin(shape) is tuple:
+        return "a list"
+    return _SCALARS.get(shape, "a table")
 
 
 def _name(value: Any) -> str:
-    for kind, name in _SCALARS.items():
-        if type(value) is kind:
-            return name
-    return {dict: "a table", list: "a list"}.get(type(value), type(value).__name__)
+    kind: Any = type(value)
+    return _SCALARS.get(kind) or ("a table" if kind is dict else "a list" if kind is list else str(kind.__name__))

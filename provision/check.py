@@ -1,0 +1,168 @@
+"""A check turns facts into findings. It does no I/O.
+
+The function's name and its docstring's first line state the bad state; its module says which obstacle it belongs
+to; its annotations say which facts and plan sections it needs. A fact that is absent gives ``skipped``, one that is
+missing gives ``unknown``, each with the probe's own reason; a check that raises gives ``crashed`` and hides nobody.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+import re
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from provision.fact import Absent, Missing, Snapshot, needs_of
+from provision.roadblock import BY_NAME
+
+Severity = Literal["error", "warning", "note"]
+Outcome = Literal["ok", "found", "unknown", "skipped", "crashed", "accepted"]
+ERROR: Severity = "error"
+WARNING: Severity = "warning"
+NOTE: Severity = "note"
+OUTCOMES: tuple[Outcome, ...] = ("ok", "found", "unknown", "skipped", "crashed", "accepted")
+
+
+class NotApplicable(Exception):
+    """Raised by a check that found it has nothing to judge here; the reason is shown."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong: a sentence with the numbers in it, the same numbers for programs, and the exact next commands.
+
+    ``measured`` and ``needed`` hold base units with the unit in the key (``free_bytes``). ``certainty`` below
+    ``certain`` needs ``tell_apart``: the commands whose answers would settle it.
+    """
+
+    message: str
+    measured: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    needed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    fix: tuple[str, ...] = ()
+    certainty: Literal["certain", "likely", "possible"] = "certain"
+    tell_apart: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Check:
+    """A registered check."""
+
+    code: str
+    severity: Severity
+    cause: str
+    function: Callable[..., Iterator[Finding]]
+    needs: tuple[tuple[str, type, tuple[type, ...]], ...]
+    roadblock: str
+
+    @property
+    def name(self) -> str:
+        """``data-root-too-small``: the function's name."""
+        return self.function.__name__.replace("_", "-")
+
+    @property
+    def page(self) -> str:
+        """The docstring: title, what it means, ``## Fix``, ``## Proof``."""
+        return inspect.getdoc(self.function) or ""
+
+    @property
+    def title(self) -> str:
+        """The page's first line."""
+        return self.page.splitlines()[0]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Result:
+    """What one check said about one machine."""
+
+    code: str
+    name: str
+    roadblock: str
+    severity: Severity
+    cause: str
+    outcome: Outcome
+    reason: str = ""
+    findings: tuple[Finding, ...] = ()
+
+
+CHECKS: dict[str, Check] = {}
+
+
+def check(
+    code: str, severity: Severity, *, cause: str
+) -> Callable[[Callable[..., Iterator[Finding]]], Callable[..., Iterator[Finding]]]:
+    """Register a check under ``code``; the module it stands in must be the obstacle of the code's prefix."""
+
+    def register(function: Callable[..., Iterator[Finding]]) -> Callable[..., Iterator[Finding]]:
+        roadblock = function.__module__.split("checks.", 1)[1].split(".")[0]
+        if not re.fullmatch(rf"{BY_NAME[roadblock].prefix}\d{{3}}", code):
+            raise TypeError(f"{code} does not belong in checks/{roadblock}.py")
+        if code in CHECKS:
+            raise TypeError(f"two checks are called {code}")
+        CHECKS[code] = Check(code, severity, cause, function, needs_of(function), roadblock)
+        return function
+
+    return register
+
+
+def load() -> None:
+    """Register every fact and every check."""
+    from provision import checks, facts
+
+    facts.load()
+    for module in pkgutil.walk_packages(checks.__path__, f"{checks.__name__}."):
+        importlib.import_module(module.name)
+
+
+def run(
+    snapshot: Snapshot,
+    sections: Mapping[type, Any],
+    accepted: Mapping[str, str] | None = None,
+    codes: Sequence[str] | None = None,
+) -> tuple[Result, ...]:
+    """Judge a snapshot against the plan.
+
+    ``sections`` maps a section's type (``provision.plan.Storage``, ``provision.spec.Spec`` …) to its value, or to
+    ``Missing`` where no plan could be made. ``accepted`` maps a code to the reason it is waived. Sorted by code.
+    """
+    chosen = sorted(CHECKS) if codes is None else sorted(codes)
+    return tuple(_judge(CHECKS[code], snapshot, sections, (accepted or {}).get(code, "")) for code in chosen)
+
+
+def _judge(one: Check, snapshot: Snapshot, sections: Mapping[type, Any], waived: str) -> Result:
+    def result(outcome: Outcome, reason: str = "", findings: tuple[Finding, ...] = ()) -> Result:
+        if waived and outcome in ("found", "unknown"):
+            outcome, reason = "accepted", f"{waived}" + (f" (could not look: {reason})" if reason else "")
+        return Result(one.code, one.name, one.roadblock, one.severity, one.cause, outcome, reason, findings)
+
+    given: dict[str, Any] = {}
+    for parameter, kind, tolerated in one.needs:
+        value = sections[kind] if kind in sections else snapshot.get(kind)
+        if isinstance(value, (Absent, Missing)) and not isinstance(value, tuple(tolerated)):
+            return result("skipped" if isinstance(value, Absent) else "unknown", value.reason)
+        given[parameter] = value
+    try:
+        findings = tuple(one.function(**given))
+    except NotApplicable as reason:
+        return result("skipped", str(reason))
+    except Exception as error:  # our bug: said, counted, and never hides a neighbour
+        return result("crashed", f"{type(error).__name__}: {error}; please report this with 'provision facts --share'")
+    return result("found", findings=findings) if findings else result("ok")
+
+
+def summary(results: Sequence[Result]) -> dict[str, int]:
+    """How many results there are of every outcome."""
+    return {outcome: sum(r.outcome == outcome for r in results) for outcome in typing.get_args(Outcome)}
+
+
+def exit_code(results: Sequence[Result], strict: bool = False) -> int:
+    """1: findings of severity error (``strict``: warning too). 3: could not look or crashed. 0: neither."""
+    bad = ("error", "warning") if strict else ("error",)
+    if any(r.outcome == "found" and r.severity in bad for r in results):
+        return 1
+    if any(r.outcome == "crashed" or (r.outcome == "unknown" and (strict or r.severity == "error")) for r in results):
+        return 3
+    return 0

@@ -1,0 +1,282 @@
+"""The command line. One short command per stage; each imports its stage inside itself (the start-up budget)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from provision import __version__
+from provision.errors import ProvisionError
+
+if TYPE_CHECKING:
+    from provision.spec import Spec
+
+_SPEC = click.option(
+    "--spec", "spec_path", type=click.Path(path_type=Path), help="What you want; provision.toml here if left out."
+)
+_RUN = click.option("--run", "run_name", metavar="RUN", help="A run by number or path; the latest if left out.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+_OUT = click.option("-o", "--output", type=click.Path(path_type=Path), help="Write there instead of standard output.")
+_YES = click.option("--yes", is_flag=True, help="Go on without asking, on a busy machine too.")
+_ALLOW = click.option(
+    "--allow",
+    "allowed",
+    multiple=True,
+    metavar="NAME",
+    help="Allow one of: config, driver, disk, firewall, reboot. May be repeated.",
+)
+
+
+class _Group(click.Group):
+    """Commands in the order of the road, and our errors as one message with the next command."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ProvisionError as error:
+            from provision.report import text
+
+            click.echo(text.error(error), err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("Interrupted; nothing is left half-written. The same command goes on.", err=True)
+            ctx.exit(130)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, prog_name="provision")
+def main() -> None:
+    """The environment doctor and provisioning tool for large language models on your own machines.
+
+    On a fresh machine:  sudo provision up
+    """
+
+
+def _spec(path: Path | None) -> Spec:
+    from provision import spec
+
+    return spec.load(path)
+
+
+def _emit(text: str, output: Path | None = None) -> None:
+    from provision.report import out
+
+    out.emit(text, output)
+
+
+@main.command()
+@_SPEC
+@_YES
+@_ALLOW
+@click.pass_context
+def up(ctx: click.Context, spec_path: Path | None, yes: bool, allowed: tuple[str, ...]) -> None:
+    """Everything, in order: diagnose, plan, preview, apply, build, prove. Safe to repeat.
+
+    Example:  sudo provision up
+    """
+    from provision import up as road
+
+    ctx.exit(road.up(_spec(spec_path), yes=yes, allow=frozenset(allowed)))
+
+
+@main.command()
+@_OUT
+@_JSON
+def facts(output: Path | None, as_json: bool) -> None:
+    """What this machine is.
+
+    Example:  provision facts -o facts.json
+    """
+    from provision import codec, road
+    from provision.report import text
+
+    snapshot = road.look()
+    _emit(codec.dumps(snapshot.to_json()) if as_json or output else text.facts(snapshot), output)
+
+
+@main.command()
+@_SPEC
+@click.option(
+    "--facts", "facts_path", metavar="FILE", help="Judge this snapshot (- for standard input) instead of this machine."
+)
+@click.option(
+    "--select", multiple=True, metavar="X", help="Only these: a code, a prefix, a check's or an obstacle's name."
+)
+@click.option("--ignore", multiple=True, metavar="X", help="All but these.")
+@click.option("--strict", is_flag=True, help="Warnings and checks that could not look count too.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@_OUT
+@click.pass_context
+def doctor(
+    ctx: click.Context,
+    spec_path: Path | None,
+    facts_path: str | None,
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    strict: bool,
+    form: str,
+    output: Path | None,
+) -> None:
+    """What is wrong with this machine, and why. Changes nothing.
+
+    Example:  provision doctor --format json | jq .causes
+    """
+    from provision import check, road
+    from provision.report import machine, text
+
+    spec = _spec(spec_path)
+    codes = road.choose(select, ignore) if select or ignore else None
+    snapshot = road.read_snapshot(facts_path) if facts_path else road.look()
+    previous = None if facts_path else road.previous_plan(snapshot, spec)
+    seen = road.diagnose(snapshot, spec, previous, codes)
+    name = spec.machine.name or snapshot.machine
+    make: Callable[..., str] = machine.doctor if form == "json" else text.doctor
+    _emit(make(name, seen.results, seen.causes), output)
+    ctx.exit(check.exit_code(seen.results, strict))
+
+
+@main.command()
+@click.argument("word", required=False, metavar="[CODE|NAME|CAUSE]")
+@click.option("--all", "everything", is_flag=True, help="Every page.")
+@click.option("--readme", is_flag=True, hidden=True, help="checks/README.md, which is generated.")
+@_JSON
+def explain(word: str | None, everything: bool, readme: bool, as_json: bool) -> None:
+    """A check, a proof or a cause as prose: what it means, how to fix it, how the fix is proved.
+
+    Example:  provision explain FRG001
+    """
+    from provision import page
+    from provision.errors import UsageError
+
+    if readme:
+        _emit(page.readme())
+    elif as_json:
+        _emit(page.as_json(word))
+    elif everything:
+        _emit(page.all_pages())
+    elif word:
+        _emit(page.page(word))
+    else:
+        raise UsageError("explain what? Expected a code, a name, a cause or --all", "provision explain --all")
+
+
+@main.command()
+@click.argument("variants", nargs=-1)
+@click.option("--check", "only_check", is_flag=True, help="Change nothing; say what is wrong with the locks.")
+@click.option("--crosscheck", is_flag=True, help="Ask both resolvers and compare every pin.")
+@click.option("--resolver", type=click.Choice(["uv", "pip-tools"]), default="uv", show_default=True)
+@click.pass_context
+def lock(ctx: click.Context, variants: tuple[str, ...], only_check: bool, crosscheck: bool, resolver: str) -> None:
+    """Make lockfiles with a hash on every line, from provision/catalog/variants.toml and pyproject.toml.
+
+    Example:  provision lock smoke-cpu-py311
+    """
+    from provision.lock import command
+
+    text, code = command.run(variants, only_check=only_check, crosscheck=crosscheck, resolver=resolver)
+    _emit(text)
+    ctx.exit(code)
+
+
+@main.command()
+@_SPEC
+@click.option("--facts", "facts_path", metavar="FILE", help="Plan for this snapshot instead of this machine.")
+@_JSON
+def plan(spec_path: Path | None, facts_path: str | None, as_json: bool) -> None:
+    """What this machine should be. Starts a run directory; changes nothing on the machine.
+
+    Example:  provision plan --json
+    """
+    from provision import codec, road
+    from provision.report import text
+
+    spec = _spec(spec_path)
+    snapshot = road.read_snapshot(facts_path) if facts_path else road.look()
+    seen = road.diagnose(snapshot, spec, road.previous_plan(snapshot, spec))
+    made = road.plan_of(seen)
+    run = road.start_run(seen, spec, "plan")
+    _emit(codec.dumps(made) if as_json else text.plan(made, run.path))
+
+
+@main.command()
+@_SPEC
+@_RUN
+def render(spec_path: Path | None, run_name: str | None) -> None:
+    """The plan's files, into the run directory. Changes nothing on the machine.
+
+    Example:  provision plan && provision render
+    """
+    from provision import up as road
+    from provision.report import text
+
+    _emit(text.manifest(*road.render_run(road.run_of(_spec(spec_path), run_name))))
+
+
+@main.command()
+@_SPEC
+@_RUN
+def build(spec_path: Path | None, run_name: str | None) -> None:
+    """The container image, from the plan's lock. Builds nothing where it is there already.
+
+    Example:  sudo provision build
+    """
+    from provision import up as road
+    from provision.report import text
+
+    _emit(text.built(road.build_run(road.run_of(_spec(spec_path), run_name))))
+
+
+@main.command()
+@_SPEC
+@_RUN
+@click.option("--only", metavar="NAME", help="One obstacle's role.")
+@click.option("--undo", metavar="RUN", help="Take back what that run changed.")
+@_YES
+@_ALLOW
+@click.pass_context
+def apply(
+    ctx: click.Context,
+    spec_path: Path | None,
+    run_name: str | None,
+    only: str | None,
+    undo: str | None,
+    yes: bool,
+    allowed: tuple[str, ...],
+) -> None:
+    """Make the machine what the plan says; shows the changes first and asks on a terminal.
+
+    Example:  sudo provision apply --undo 0007
+    """
+    from provision import up as road
+
+    spec = _spec(spec_path)
+    if undo:
+        ctx.exit(road.undo_run(road.run_of(spec, undo)))
+    ctx.exit(road.apply_run(road.run_of(spec, run_name), spec, only=only, yes=yes, allow=frozenset(allowed)))
+
+
+@main.command()
+@_SPEC
+@_RUN
+@click.option("--here", is_flag=True, help="Run the proofs with the torch of this environment, without a container.")
+@click.pass_context
+def verify(ctx: click.Context, spec_path: Path | None, run_name: str | None, here: bool) -> None:
+    """Run the promised proofs in the container, then look at the machine again.
+
+    Example:  sudo provision verify
+    """
+    from provision import up as road
+
+    spec = _spec(spec_path)
+    ctx.exit(road.verify_here(spec) if here else road.verify_run(road.run_of(spec, run_name), spec))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

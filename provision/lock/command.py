@@ -1,0 +1,53 @@
+"""``provision lock`` as text and an exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from provision.errors import UsageError
+from provision.lock import variants
+from provision.lock.check import check_lock
+from provision.lock.make import crosscheck as compare
+from provision.lock.make import lock_variant
+from provision.progress import say
+
+
+def checkout() -> tuple[Path, Path]:
+    """The lockfiles folder and pyproject.toml of the checkout we run from.
+
+    Raises ``UsageError`` outside one: a lock is a file of a repository, and an installed wheel has none to write.
+    """
+    here = Path(__file__).resolve().parents[2]
+    if not (here / "pyproject.toml").is_file() or not (here / "lockfiles").is_dir():
+        raise UsageError(
+            "lockfiles are made in a checkout of provision; this is an installed copy", "git clone …, then: make venv"
+        )
+    return here / "lockfiles", here / "pyproject.toml"
+
+
+def run(
+    names: tuple[str, ...], *, only_check: bool, crosscheck: bool, resolver: Literal["uv", "pip-tools"] | str
+) -> tuple[str, int]:
+    """Make (or only check) the named locks, all of them where none is named. The text, and 0 or 1."""
+    lockfiles, pyproject = checkout()
+    chosen = tuple(variants.find(name) for name in names) or variants.load()
+    lines: list[str] = []
+    bad = False
+    for variant in chosen:
+        if only_check:
+            problems = check_lock(variant, lockfiles=lockfiles, pyproject=pyproject)
+            lines += [f"{p.message}" for p in problems] or [f"{variant.name}: stands"]
+            bad = bad or bool(problems)
+        elif crosscheck:
+            say(f"{variant.name}: asking uv and pip-tools")
+            answer = compare(variant, lockfiles=lockfiles, pyproject=pyproject)
+            lines += [f"{variant.name}: {answer.packages} packages, {len(answer.differences)} differ"]
+            lines += [f"  {name}: uv {one or '-'}, pip-tools {other or '-'}" for name, one, other in answer.differences]
+            bad = bad or bool(answer.differences)
+        else:
+            say(f"{variant.name}: resolving with {resolver}")
+            made = lock_variant(variant, resolver=resolver, lockfiles=lockfiles, pyproject=pyproject)  # type: ignore[arg-type]
+            lines.append(f"{variant.name}: {len(made.pins)} packages, {'changed' if made.changed else 'unchanged'}")
+            lines += [f"  {m.name}: {m.before or '-'} -> {m.after or '-'}" for m in made.moved]
+    return "\n".join(lines) + "\n", int(bad)

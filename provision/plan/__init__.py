@@ -1,0 +1,111 @@
+"""The desired state: one frozen section per obstacle, each from a pure ``desire()``.
+
+The plan is what is right for this machine, not a list of repairs: a machine that is already right gets the same plan
+as one that is not, and planning after applying changes nothing (tests/test_plan.py, on every section).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from provision import codec
+from provision.fact import Missing, NotKnown, Snapshot
+from provision.plan.audit import Audit
+from provision.plan.cuda import Cuda
+from provision.plan.dependencies import Dependencies
+from provision.plan.fragmentation import Fragmentation
+from provision.plan.gpu_memory import GpuMemory
+from provision.plan.isolation import Isolation
+from provision.plan.latency import Latency
+from provision.plan.promise import Promise
+from provision.plan.rollout import Rollout
+from provision.plan.storage import Storage
+from provision.spec import Spec
+
+SCHEMA = 1
+SECTIONS: tuple[type[Any], ...] = (
+    GpuMemory,
+    Storage,
+    Cuda,
+    Dependencies,
+    Latency,
+    Fragmentation,
+    Isolation,
+    Audit,
+    Rollout,
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """``plan.json``: the sections, and which proofs there must be with what they promise."""
+
+    schema: int = SCHEMA
+    machine: str
+    model: str
+    gpu_memory: GpuMemory
+    storage: Storage
+    cuda: Cuda
+    dependencies: Dependencies
+    latency: Latency
+    fragmentation: Fragmentation
+    isolation: Isolation
+    audit: Audit
+    rollout: Rollout
+    proofs: tuple[Promise, ...]
+
+    @property
+    def digest(self) -> str:
+        """The plan's identity: what consent is bound to."""
+        return codec.digest(self)
+
+
+def make(snapshot: Snapshot, spec: Spec, previous: Plan | None = None) -> Plan:
+    """The desired state of the machine behind ``snapshot``.
+
+    ``previous`` is the last plan applied there. Raises ``Missing`` where a fact that a section stands on is not known.
+    """
+    cuda = Cuda.desire(snapshot, spec)
+    dependencies = Dependencies.desire(snapshot, spec, cuda, Audit.desire())
+    sections: dict[str, Any] = {
+        "gpu_memory": GpuMemory.desire(cuda),
+        "storage": Storage.desire(spec, cuda),
+        "cuda": cuda,
+        "dependencies": dependencies,
+        "latency": Latency.desire(cuda),
+        "fragmentation": Fragmentation.desire(),
+        "isolation": Isolation.desire(),
+        "audit": Audit.desire(),
+        "rollout": Rollout.desire(spec, cuda, dependencies, previous.rollout if previous else None),
+    }
+    proofs = tuple(sorted((p for s in sections.values() for p in s.promises()), key=lambda p: p.code))
+    return Plan(machine=spec.machine.name or snapshot.machine, model=spec.model.name, proofs=proofs, **sections)
+
+
+def sections(plan: Plan | NotKnown, spec: Spec) -> dict[type, Any]:
+    """What checks may ask for by type: every section (or why there is no plan), and the spec."""
+    if isinstance(plan, NotKnown):
+        reason = Missing(f"no plan could be made: {plan.reason}")
+        return {Spec: spec, **dict.fromkeys(SECTIONS, reason)}
+    by_type = {type(getattr(plan, f.name)): getattr(plan, f.name) for f in dataclasses.fields(plan)}
+    return {Spec: spec, **{kind: by_type[kind] for kind in SECTIONS}}
+
+
+__all__ = [
+    "SCHEMA",
+    "SECTIONS",
+    "Audit",
+    "Cuda",
+    "Dependencies",
+    "Fragmentation",
+    "GpuMemory",
+    "Isolation",
+    "Latency",
+    "Plan",
+    "Promise",
+    "Rollout",
+    "Storage",
+    "make",
+    "sections",
+]

@@ -1,0 +1,141 @@
+"""``provision.toml``: what the user wants. Read strictly: an unknown key or a wrong type is refused with its path.
+
+[machine]    name = "gpu-07"                 # shown in reports; the host name where it is left out
+[model]      name = "bundled"
+[image]      repository = "provision/smoke"  base = "auto"   labels = { team = "ml" }
+[expect]     gpus = 8   driver = "580"       # what the machine must have: a card that vanished is a finding
+[[accept]]   code = "STO004"  reason = "scratch machine, reviewed 2026-11-24"
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import unicodedata
+from pathlib import Path
+from typing import Any, Literal
+
+import tomllib
+
+from provision import codec
+from provision.errors import CodecError, Refused, UsageError
+
+# What the engine accepts as a repository name (distribution's reference grammar, lower-case path components).
+_REPOSITORY = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*(?:/[a-z0-9]+(?:[._-][a-z0-9]+)*)*")
+_DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class MachineSpec:
+    """``name``: how reports call the machine; empty means its host name."""
+
+    name: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSpec:
+    """``name``: the model the machine is meant for. ``bundled`` is the tiny one the proofs use."""
+
+    name: str = "bundled"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ImageSpec:
+    """``base``: ``auto`` (a digest-pinned image where a registry answers, else bootstrap), ``bootstrap``, or by digest."""
+
+    repository: str = "provision/smoke"
+    base: str = "auto"
+    labels: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Expect:
+    """What the machine must have. ``driver`` is the oldest NVIDIA driver that is right."""
+
+    gpus: int | None = None
+    driver: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Accept:
+    """A finding, or a check that cannot look, waived with a reason that is shown every time."""
+
+    code: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Spec:
+    """The whole of ``provision.toml``; every part may be left out."""
+
+    machine: MachineSpec = MachineSpec()
+    model: ModelSpec = ModelSpec()
+    image: ImageSpec = ImageSpec()
+    accelerator: Literal["auto", "cpu", "cu130"] = "auto"
+    expect: Expect = Expect()
+    accept: tuple[Accept, ...] = ()
+    state_folder: str = "/var/lib/provision"
+
+    def accepted(self) -> dict[str, str]:
+        """Code to the reason it is waived."""
+        return {a.code: a.reason for a in self.accept}
+
+
+def load(path: Path | None) -> Spec:
+    """Read a spec. ``None`` looks for ``provision.toml`` here and falls back to the defaults.
+
+    Raises ``UsageError`` (exit 2) naming the file, the key, what was expected and the nearest known key.
+    """
+    if path is None:
+        path = Path("provision.toml")
+        if not path.exists():
+            return Spec()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}") from None
+    try:
+        parsed = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path}: not TOML: {error}") from None
+    try:
+        spec = codec.load(Spec, parsed)
+        check_values(spec)
+    except CodecError as error:
+        raise UsageError(f"{path}: {error}") from None
+    except Refused as error:
+        raise Refused(f"{path}: {error}") from None
+    return spec
+
+
+def check_values(spec: Spec) -> None:
+    """Refuse what a target language cannot carry (control characters) and names that could never work."""
+    _no_control("", codec.dump(spec))
+    if not _REPOSITORY.fullmatch(spec.image.repository):
+        raise Refused(
+            f"image.repository: expected a lower-case image name such as provision/smoke, got {spec.image.repository!r}"
+        )
+    if spec.image.base not in ("auto", "bootstrap") and not _DIGEST.fullmatch(spec.image.base):
+        raise Refused(f"image.base: expected auto, bootstrap or NAME@sha256:<64 hex digits>, got {spec.image.base!r}")
+    for key in spec.image.labels:
+        if not key or key.startswith("io.provision."):
+            raise Refused(f"image.labels: expected a key outside io.provision., got {key!r}")
+    if not re.fullmatch(r"/[A-Za-z0-9._/-]+", spec.state_folder) or ".." in spec.state_folder.split("/"):
+        raise Refused(f"state_folder: expected an absolute path of plain characters, got {spec.state_folder!r}")
+    for i, entry in enumerate(spec.accept):
+        if not entry.reason.strip():
+            raise Refused(f"accept[{i}].reason: expected a reason; it is shown with every report")
+
+
+def _no_control(path: str, value: Any) -> None:
+    if isinstance(value, str):
+        bad = next((c for c in value if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")), None)
+        if bad is not None:
+            raise Refused(f"{path}: expected one line without control characters, got {value!r}")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _no_control(f"{path}.{key!s}" if path else str(key), key)
+            _no_control(f"{path}.{key}" if path else key, item)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            _no_control(f"{path}[{i}]", item)

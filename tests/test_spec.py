@@ -1,0 +1,90 @@
+"""provision.toml is read strictly: what, where, what was expected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from provision import spec
+from provision.errors import Refused, UsageError
+
+
+def load(folder: Path, text: str) -> spec.Spec:
+    path = folder / "provision.toml"
+    path.write_text(text, encoding="utf-8")
+    return spec.load(path)
+
+
+def test_nothing_given_gives_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert spec.load(None) == spec.Spec()
+
+
+def test_every_key_is_read(tmp_path: Path) -> None:
+    read = load(
+        tmp_path,
+        """
+        accelerator = "cpu"
+        state_folder = "/srv/provision"
+        [machine]
+        name = "gpu-07"
+        [model]
+        name = "deepseek-ai/DeepSeek-V3"
+        [image]
+        repository = "ours/smoke"
+        base = "bootstrap"
+        labels = { team = "ml" }
+        [expect]
+        gpus = 8
+        driver = "580"
+        [[accept]]
+        code = "STO001"
+        reason = "scratch machine"
+        """,
+    )
+    assert read.machine.name == "gpu-07"
+    assert read.image == spec.ImageSpec(repository="ours/smoke", base="bootstrap", labels={"team": "ml"})
+    assert read.expect == spec.Expect(gpus=8, driver="580")
+    assert read.accepted() == {"STO001": "scratch machine"}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[modle]\nname = 'x'", 'modle: unknown key (did you mean "model"?)'),
+        ("[expect]\ngpu = 8", 'expect.gpu: unknown key (did you mean "gpus"?)'),
+        ("[expect]\ngpus = '8'", "expect.gpus: expected int or null, got str"),
+        ("[expect]\ngpus = true", "expect.gpus: expected int or null, got bool"),
+        ("[[accept]]\ncode = 'STO001'", "accept[0].reason: missing; expected str"),
+        ("accelerator = 'cu999'", "accelerator: expected one of 'auto', 'cpu', 'cu130', got 'cu999'"),
+        ("[image\n", "not TOML"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_path(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load(tmp_path, text)
+    assert caught.value.exit_code == 2
+    assert says in caught.value.message
+    assert str(tmp_path / "provision.toml") in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[model]\nname = "a\\nb"', "model.name: expected one line without control characters"),
+        ('[image.labels]\nx = "a\\u0000b"', "image.labels.x: expected one line without control characters"),
+        ('[machine]\nname = "a\\u2028b"', "machine.name: expected one line without control characters"),
+        ('[image]\nrepository = "Up$(id)"', "image.repository: expected a lower-case image name"),
+        ('[image]\nbase = "python:3.11"', "image.base: expected auto, bootstrap or NAME@sha256:"),
+        ('[image.labels]\n"io.provision.lock" = "x"', "image.labels: expected a key outside io.provision."),
+        ('state_folder = "/var/lib/x; rm -rf /"', "state_folder: expected an absolute path of plain characters"),
+        ('state_folder = "/var/../etc"', "state_folder: expected an absolute path of plain characters"),
+        ("[[accept]]\ncode = 'STO001'\nreason = ' '", "accept[0].reason: expected a reason"),
+    ],
+)
+def test_what_no_language_can_carry_is_refused_at_load(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(Refused) as caught:
+        load(tmp_path, text)
+    assert caught.value.exit_code == 2
+    assert says in caught.value.message
