@@ -147,11 +147,13 @@ all:
 
 def _image(plan: Plan) -> dict[str, Any]:
     return {
-        "uid": plan.isolation.uid,
-        "gid": plan.isolation.gid,
-        "env": {**plan.isolation.environment, "PYTORCH_ALLOC_CONF": plan.fragmentation.allocator_conf},
-        "lock": plan.dependencies.lock,
-        "device": plan.cuda.device,
+        # What a build by hand would start from; provision itself passes the base it made or fetched by its id.
+        "base": plan.dependencies.base if "@" in plan.dependencies.base else "provision/base",
+        "python": "3.11",
+        "lock": "requirements.txt",
+        "user_id": plan.isolation.uid,
+        "group_id": plan.isolation.gid,
+        "environment": {**plan.isolation.environment, "PYTORCH_ALLOC_CONF": plan.fragmentation.allocator_conf},
     }
 
 

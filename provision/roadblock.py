@@ -36,3 +36,79 @@ ROADBLOCKS: tuple[Roadblock, ...] = (
 )
 BY_NAME = {r.name: r for r in ROADBLOCKS}
 BY_PREFIX = {r.prefix: r for r in ROADBLOCKS}
+
+WING_NAMES = ("check", "plan", "role", "template", "proof")
+_NO_FILE = "none: nothing of it is a file on the host"
+# A path from the repository's root, or "none: " and the reason.
+WINGS: dict[str, dict[str, str]] = {
+    "gpu_memory": {
+        "check": "checks/gpu_memory.py",
+        "plan": "provision/plan/gpu_memory.py",
+        "role": "none: memory is not installed; precision and limits are chosen in the plan",
+        "template": _NO_FILE,
+        "proof": "provision/payload/smoke/proofs/gpu_memory.py",
+    },
+    "storage": {
+        "check": "checks/storage.py",
+        "plan": "provision/plan/storage.py",
+        "role": "playbooks/roles/storage",
+        "template": _NO_FILE,
+        "proof": "provision/payload/smoke/proofs/storage.py",
+    },
+    "cuda": {
+        "check": "checks/cuda.py",
+        "plan": "provision/plan/cuda.py",
+        "role": "none: a driver comes from the vendor's repository and asks for a reboot; the findings give the commands",
+        "template": _NO_FILE,
+        "proof": "provision/payload/smoke/proofs/cuda.py",
+    },
+    "dependencies": {
+        "check": "checks/dependencies.py",
+        "plan": "provision/plan/dependencies.py",
+        "role": "playbooks/roles/dependencies",
+        "template": "templates/dependencies",
+        "proof": "provision/payload/smoke/proofs/dependencies.py",
+    },
+    "latency": {
+        "check": "checks/latency.py",
+        "plan": "provision/plan/latency.py",
+        "role": "none: the smoke container's speed is not a setting of the host",
+        "template": _NO_FILE,
+        "proof": "provision/payload/smoke/proofs/latency.py",
+    },
+    "fragmentation": {
+        "check": "checks/fragmentation.py",
+        "plan": "provision/plan/fragmentation.py",
+        "role": "playbooks/roles/fragmentation",
+        "template": "templates/fragmentation",
+        "proof": "provision/payload/smoke/proofs/fragmentation.py",
+    },
+    "isolation": {
+        "check": "checks/isolation.py",
+        "plan": "provision/plan/isolation.py",
+        "role": "playbooks/roles/isolation",
+        "template": "templates/isolation",
+        "proof": "provision/payload/smoke/proofs/isolation.py",
+    },
+    "audit": {
+        "check": "checks/audit.py",
+        "plan": "provision/plan/audit.py",
+        "role": "playbooks/roles/audit",
+        "template": "none: its log settings stand in the engine's daemon.json, which dependencies owns",
+        "proof": "none: the gateway that records requests is not on this road; each run's evidence is tested by undoing it",
+    },
+    "rollout": {
+        "check": "checks/rollout.py",
+        "plan": "provision/plan/rollout.py",
+        "role": "none: the image's tag and label are the version; the build makes them",
+        "template": _NO_FILE,
+        "proof": "provision/payload/smoke/proofs/rollout.py",
+    },
+    "monitoring": {
+        "check": "checks/monitoring.py",
+        "plan": "none: no exporter is on this road; the checks read the kernel log and the clock as they are",
+        "role": "none: no exporter is on this road",
+        "template": _NO_FILE,
+        "proof": "none: there is nothing that notices to prove yet",
+    },
+}

@@ -19,8 +19,8 @@ from provision.spec import Spec
 
 IMAGE_PYTHON = "py311"  # what the base image carries: Debian 12's Python 3.11, or the catalogue's python:3.11
 # iptables: docker.io only recommends it, and its default bridge does not start without it.
-# debootstrap: makes the base image where no registry answers. python3-apt: Ansible's package module stands on it.
-DEBIAN_PACKAGES = ("debootstrap", "iptables", "python3-apt")
+# mmdebstrap: makes the base image where no registry answers. python3-apt: Ansible's package module stands on it.
+DEBIAN_PACKAGES = ("iptables", "mmdebstrap", "python3-apt")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

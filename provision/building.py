@@ -1,0 +1,111 @@
+"""From a plan to the image: the wheels of its lock, a base, one build. Everything is used again where it is right already."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from provision import base, engine, image, wheelhouse
+from provision.errors import ChangeError
+from provision.fact import Snapshot
+from provision.facts.system import System
+from provision.files import write_whole
+from provision.lock import make, text, variants
+from provision.plan import Plan
+from provision.progress import say
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+PYTHON = "3.11"
+DEBIAN_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Image:
+    """The image of a plan. ``wheel_bytes`` is the sum of its wheels unpacked; ``reused`` when nothing was built."""
+
+    reference: str
+    image_id: str
+    size_bytes: int
+    base: str
+    base_source: str
+    base_bytes: int
+    wheels: int
+    wheel_bytes: int
+    downloaded: int
+    reused: bool
+
+
+def cache_folder() -> Path:
+    """Where wheels and base archives are kept: ``PROVISION_CACHE``, else root's or the user's own cache."""
+    if given := os.environ.get("PROVISION_CACHE"):
+        return Path(given)
+    if os.geteuid() == 0:
+        return Path("/var/cache/provision")
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "provision"
+
+
+def build(plan: Plan, rendered: Path, snapshot: Snapshot, client: DockerClient | None = None) -> Image:
+    """Make ``plan``'s image from ``rendered/image``. Raises ``ChangeError`` with the cause; nothing half-made is left."""
+    client = client or engine.engine()
+    cache = cache_folder()
+    system = snapshot.get(System)
+    if not isinstance(system, System) or system.os_codename is None:
+        raise ChangeError(
+            "which Debian release this is could not be seen, so no base image can be made for it", "provision facts"
+        )
+    locks = Path(str(resources.files("provision.lockfiles")))
+    lock = locks / f"{plan.dependencies.lock}.txt"
+    variant = variants.find(plan.dependencies.lock)
+    house = wheelhouse.fill(
+        lock,
+        cache / "wheels",
+        PYTHON,
+        lambda: make.indexes_for(variant, Path("pyproject.toml")),
+        glibc=variant.target.glibc,
+    )
+    installer = _installer(locks, cache)
+    found = base.ensure(
+        client,
+        plan.dependencies.base,
+        cache_dir=cache,
+        suite=system.os_codename,
+        architecture=DEBIAN_ARCHITECTURES.get(system.architecture, system.architecture),
+        python=PYTHON,
+    )
+    parts = {
+        "requirements.txt": lock,
+        "smoke": Path(str(resources.files("provision.payload") / "smoke")),
+        f"installer/{installer.name}": installer,
+        **{f"wheelhouse/{w.filename}": house.folder / w.filename for w in house.wheels},
+    }
+    built = image.build(
+        client, rendered / "image", plan.rollout.image, plan.rollout.labels, base_id=found.image_id, parts=parts
+    )
+    say(f"image {built.tag}: {'unchanged' if built.reused else 'built'}")
+    return Image(
+        reference=built.tag,
+        image_id=built.image_id,
+        size_bytes=built.size_bytes,
+        base=found.reference,
+        base_source=found.source,
+        base_bytes=found.size_bytes,
+        wheels=len(house.wheels),
+        wheel_bytes=wheelhouse.unpacked_bytes(house),
+        downloaded=len(house.downloaded),
+        reused=built.reused,
+    )
+
+
+def _installer(locks: Path, cache: Path) -> Path:
+    """pip's own wheel, as the tool's lock pins it: the image's first stage installs with it and the last has none."""
+    (pin,) = (p for p in text.parse((locks / "tool-py311.txt").read_text()).pins if p.name == "pip")
+    cache.mkdir(parents=True, exist_ok=True)
+    one = cache / "installer.txt"
+    write_whole(one, f"pip=={pin.version} " + " ".join(f"--hash=sha256:{sha}" for sha in pin.sha256) + "\n")
+    (wheel,) = wheelhouse.fill(one, cache / "installer", PYTHON).wheels
+    return cache / "installer" / wheel.filename

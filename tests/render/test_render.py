@@ -1,0 +1,148 @@
+"""One Jinja pass: the same plan gives the same bytes, and hostile values come out as data."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provision import plan, render, spec
+from provision.errors import Refused
+
+SPEC = importlib.util.spec_from_file_location("planning", Path(__file__).parents[1] / "test_plan.py")
+assert SPEC and SPEC.loader
+planning: Any = importlib.util.module_from_spec(SPEC)
+sys.modules["planning"] = planning
+SPEC.loader.exec_module(planning)
+
+HOSTILE = [
+    'it\'s "quoted"',
+    "{{ 7 * 7 }}",
+    "{{ lookup('pipe', 'touch /tmp/provision-was-here') }}",
+    "{% for x in y %}",
+    "$(touch /tmp/provision-was-here)",
+    "`id`",
+    "!unsafe x",
+    "a: b # c",
+    "- [x, {y: z}]",
+    '\\n \\ \\" \\$HOME',
+    "日本語 \U0001f600",
+    "%(asctime)s %s",
+]
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def made(**changes: Any) -> plan.Plan:
+    return plan.make(planning.machine(), spec.Spec(**changes))
+
+
+def test_the_same_plan_gives_the_same_bytes(tmp_path: Path) -> None:
+    render.render(made(), tmp_path / "a")
+    render.render(made(), tmp_path / "b")
+    assert tree(tmp_path / "a") == tree(tmp_path / "b")
+
+
+def test_a_machine_that_is_right_renders_the_same_files_as_one_that_is_not(tmp_path: Path) -> None:
+    bare = made()
+    render.render(bare, tmp_path / "bare")
+    right = plan.make(planning.applied(bare, planning.machine()), spec.Spec(), previous=bare)
+    render.render(right, tmp_path / "right")
+    assert tree(tmp_path / "bare") == tree(tmp_path / "right")
+
+
+def test_every_file_of_the_manifest_is_there_and_names_its_section(tmp_path: Path) -> None:
+    manifest = render.render(made(), tmp_path)
+    assert manifest.files
+    for entry in manifest.files:
+        text = (tmp_path / entry.source).read_text()
+        if not entry.destination.endswith(".json"):  # JSON has no comments: its section stands in the manifest
+            assert f"plan section {entry.section}" in text
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_a_hostile_name_or_label_comes_out_as_data(tmp_path: Path, value: str) -> None:
+    import yaml
+
+    hostile = made(
+        machine=spec.MachineSpec(name=value),
+        model=spec.ModelSpec(name=value),
+        image=spec.ImageSpec(labels={"team": value}),
+    )
+    render.render(hostile, tmp_path)
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_constructor("!unsafe", lambda loader, node: ("unsafe", loader.construct_scalar(node)))
+    variables = yaml.load((tmp_path / "vars.yml").read_text(), Loader=Loader)
+    assert variables["provision_machine"] == ("unsafe", value)
+    assert json.loads((tmp_path / "manifest.json").read_text())["machine"] == value
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_ansible_itself_prints_the_value_and_runs_nothing(tmp_path: Path, value: str) -> None:
+    hostile = made(machine=spec.MachineSpec(name=value))
+    render.render(hostile, tmp_path)
+    (tmp_path / "play.yml").write_text(
+        "- hosts: all\n  gather_facts: false\n  tasks:\n"
+        "    - ansible.builtin.copy: {content: '{{ provision_machine }}', dest: '{{ playbook_dir }}/out', mode: '0600'}\n"
+    )
+    command = [
+        str(Path(sys.executable).with_name("ansible-playbook")),
+        "-i",
+        "inventory.yml",
+        "-e",
+        "@vars.yml",
+        "play.yml",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "out").read_text() == value
+    assert not Path("/tmp/provision-was-here").exists()
+
+
+def test_strings_are_unsafe_everywhere_in_the_variables(tmp_path: Path) -> None:
+    render.render(made(), tmp_path)
+    for line in (tmp_path / "vars.yml").read_text().splitlines():
+        if line.startswith(("---", "#")):
+            continue
+        values = line.split(": ", 1)[1]
+        assert '"' not in values.replace('!unsafe "', "").replace('": ', "") or "!unsafe" in values
+
+
+@pytest.mark.parametrize("value", ["a\nb", "a\x00b", "a\rb"])
+def test_what_a_dockerfile_cannot_carry_is_refused(value: str) -> None:
+    with pytest.raises(Refused):
+        render.dockerfile_string(value)
+
+
+def test_a_dockerfile_string_is_no_variable_and_no_escape() -> None:
+    assert render.dockerfile_string('a"b\\c$HOME') == '"a\\"b\\\\c\\$HOME"'
+
+
+def test_an_environment_file_carries_plain_characters_only() -> None:
+    assert render.env_value("expandable_segments:True") == "expandable_segments:True"
+    with pytest.raises(Refused):
+        render.env_value("$(id)")
+
+
+def test_a_template_that_names_an_unknown_value_fails(tmp_path: Path) -> None:
+    import jinja2
+
+    with pytest.raises(jinja2.UndefinedError):
+        render._environment().from_string("{{ nowhere }}").render()
+
+
+def test_the_plan_decides_the_tag(tmp_path: Path) -> None:
+    one = made()
+    other = dataclasses.replace(one, rollout=dataclasses.replace(one.rollout, tag="cpu-ffffffffffff"))
+    assert one.digest != other.digest
