@@ -7,11 +7,12 @@ probe may take other facts as parameters; ``X | Absent`` or ``X | Missing`` asks
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import inspect
+import queue
+import threading
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 from provision import codec
@@ -27,6 +28,7 @@ else:
         return lambda function: function
 
 
+SILENCE_SECONDS = 10.0  # no probe answered for this long: the ones still running are left behind
 SCHEMA = 1  # counts breaking changes of the snapshot's own shape, not of single facts
 T = TypeVar("T")
 
@@ -39,7 +41,7 @@ class NotKnown(Exception):
         self.reason = reason
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.reason == typing.cast("NotKnown", other).reason
+        return type(self) is type(other) and isinstance(other, NotKnown) and self.reason == other.reason
 
     def __hash__(self) -> int:
         return hash((type(self), self.reason))
@@ -90,7 +92,9 @@ def split_optional(annotation: Any) -> tuple[type, tuple[type[NotKnown], ...]]:
     return wanted, reasons
 
 
-def needs_of(function: Callable[..., Any], skip: Iterable[str] = ()) -> tuple[tuple[str, type, tuple[type[NotKnown], ...]], ...]:
+def needs_of(
+    function: Callable[..., Any], skip: Iterable[str] = ()
+) -> tuple[tuple[str, type, tuple[type[NotKnown], ...]], ...]:
     """What a function asks for through its annotations, in order."""
     hints = typing.get_type_hints(function)
     names = [name for name in inspect.signature(function).parameters if name not in skip]
@@ -145,7 +149,9 @@ class Snapshot:
         if value.get("schema") != SCHEMA:
             raise UsageError(f"{origin}: snapshot schema {value.get('schema')!r}; this version reads {SCHEMA}")
         version, machine = str(value.get("tool_version", "?")), str(value.get("machine", "?"))
-        return cls(machine, {n: _entry(n, e, version, origin) for n, e in value["facts"].items() if n in FACTS}, version)
+        return cls(
+            machine, {n: _entry(n, e, version, origin) for n, e in value["facts"].items() if n in FACTS}, version
+        )
 
 
 def _entry(name: str, entry: Any, version: str, origin: str) -> Any:
@@ -167,20 +173,42 @@ def _entry(name: str, entry: Any, version: str, origin: str) -> Any:
 def collect(host: Host, machine: str, tool_version: str, only: Iterable[str] | None = None) -> Snapshot:
     """Run the probes (all, or those named and what they need) and keep every answer with its reason.
 
-    Probes that need nothing run side by side: most of their time is spent waiting for a child process.
+    A probe starts as soon as what it needs is there; most of its time is spent waiting for a child process.
     """
-    wanted = _closure(PROBES if only is None else only)
+    waiting = {name: PROBES[name] for name in sorted(_closure(PROBES if only is None else only))}
+    running: set[str] = set()
     facts: dict[str, Any] = {}
-    waiting = dict(sorted((name, PROBES[name]) for name in wanted))
-    with concurrent.futures.ThreadPoolExecutor(max_workers=8) as pool:
-        while waiting:
-            ready = [p for p in waiting.values() if all(kind.__name__ in facts for _, kind, _ in p.needs)]
-            if not ready:
-                raise TypeError(f"probes wait for each other: {', '.join(waiting)}")
-            for one, answer in zip(ready, pool.map(lambda p: _run(p, host, facts), ready)):  # noqa: B905 (Python 3.10)
-                facts[one.name] = answer
-                del waiting[one.name]
+    answers: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+    while waiting or running:
+        for one in [p for p in waiting.values() if all(kind.__name__ in facts for _, kind, _ in p.needs)]:
+            del waiting[one.name]
+            running.add(one.name)
+            work = _answer_into(answers, one, host, dict(facts))
+            threading.Thread(target=work, name=f"probe {one.name}", daemon=True).start()
+        if not running:
+            raise TypeError(f"probes wait for each other: {', '.join(waiting)}")
+        for name, answer in _next(answers, running):
+            facts[name] = answer
+            running.discard(name)
     return Snapshot(machine, facts, tool_version)
+
+
+def _next(answers: queue.SimpleQueue[tuple[str, Any]], running: set[str]) -> Iterator[tuple[str, Any]]:
+    """The next answer of a running probe; where nothing comes, why: a plain read on a dead file system cannot be killed."""
+    try:
+        name, answer = answers.get(timeout=SILENCE_SECONDS)
+    except queue.Empty:
+        for name in sorted(running):
+            yield name, Missing(f"the probe {name} gave no answer in {SILENCE_SECONDS:g} s")
+        return
+    if name in running:  # else it was given up on, and came after all
+        yield name, answer
+
+
+def _answer_into(
+    answers: queue.SimpleQueue[tuple[str, Any]], one: Probe, host: Host, facts: Mapping[str, Any]
+) -> Callable[[], None]:
+    return lambda: answers.put((one.name, _run(one, host, facts)))
 
 
 def _closure(names: Iterable[str]) -> set[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from provision.fact import fact
+from provision.fact import Missing, NotKnown, fact, probe
+from provision.host import Host, or_none
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,3 +17,29 @@ class Daemon:
 @fact
 class Daemons:
     running: tuple[Daemon, ...]  # of the ones looked for, sorted by name and pid; may be empty
+
+
+_NAMES = frozenset(
+    """
+    containerd crio cri-dockerd dockerd k3s-agent k3s-server kubelet microk8s nv-fabricmanager nv-hostengine
+    nvidia-persistenced podman rke2 conmon
+    """.split()  # noqa: SIM905 (a list to be read)
+)
+_LENGTH = 15  # the kernel keeps no more of a process's name (TASK_COMM_LEN)
+
+
+@probe
+def daemons(host: Host) -> Daemons:
+    """Which of the service processes that matter here run, as the kernel names them.
+
+    Source: ``/proc/*/comm``. In a container only the container's own processes are seen.
+    """
+    if not host.exists("/proc/self/comm"):
+        raise Missing("/proc is not mounted")
+    names = {name[:_LENGTH] for name in _NAMES}
+    found = []
+    for path in host.glob("/proc/[0-9]*/comm"):
+        name = (or_none(host.read, path, reasons=NotKnown) or "").strip()  # it may have ended since
+        if name in names:
+            found.append(Daemon(name=name, pid=int(path.split("/")[2])))
+    return Daemons(running=tuple(sorted(found, key=lambda one: (one.name, one.pid))))

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
+from typing import Any
 
-from provision.fact import fact
+from provision.fact import Absent, Missing, fact, probe
+from provision.host import Host, or_none
+
+OUR_LABELS = "io.provision."
+_SETTINGS = "/etc/docker/daemon.json"
 
 
 @fact
@@ -62,3 +69,129 @@ class CdiSpec:
 @fact
 class CdiSpecs:
     specs: tuple[CdiSpec, ...]  # at least one
+
+
+@probe
+def docker(host: Host) -> Docker:
+    """The Docker engine: versions, storage, runtimes, and how open it stands.
+
+    Source: ``GET /info`` and ``/version`` on its socket (``/var/run/docker.sock``, or the Unix socket that
+    ``DOCKER_HOST`` names); no client program is needed.
+    """
+    socket = _socket(host)
+    info = _answer(host, socket, "/info")
+    root = str(info["DockerRootDir"])
+    room = or_none(host.statvfs, root)
+    warnings = tuple(str(text) for text in info.get("Warnings") or ())
+    return Docker(
+        socket=socket,
+        server_version=str(info["ServerVersion"]),
+        api_version=str(_answer(host, socket, "/version")["ApiVersion"]),
+        storage_driver=str(info["Driver"]),
+        data_root=root,
+        data_root_filesystem=dict(map(tuple, info.get("DriverStatus") or ())).get("Backing Filesystem"),
+        data_root_free_bytes=room["available_blocks"] * room["block_size"] if room else None,
+        cgroup_driver=str(info["CgroupDriver"]),
+        cgroup_version=str(info.get("CgroupVersion", "1")),  # the field came with the API that knows version 2
+        logging_driver=str(info["LoggingDriver"]),
+        runtimes=tuple(sorted(info["Runtimes"])),
+        default_runtime=str(info["DefaultRuntime"]),
+        live_restore=bool(info["LiveRestoreEnabled"]),
+        running_containers=int(info["ContainersRunning"]),
+        security_options=tuple(str(option) for option in info.get("SecurityOptions") or ()),
+        cdi_spec_dirs=tuple(str(folder) for folder in info.get("CDISpecDirs") or ()),
+        exposed_hosts=tuple(
+            address
+            for text in warnings
+            for address in re.findall(r"API is accessible on (\S+) without encryption", text)
+        ),
+        warnings=warnings,
+    )
+
+
+def _socket(host: Host) -> str:
+    address = or_none(host.env, "DOCKER_HOST") or "unix:///var/run/docker.sock"
+    scheme, _, path = address.partition("://")
+    if scheme != "unix":
+        raise Missing(f"DOCKER_HOST names another machine ({scheme}://…); only a Unix socket is looked at")
+    return path
+
+
+def _answer(host: Host, socket: str, path: str) -> dict[str, Any]:
+    answer = host.get(socket, path)
+    if not isinstance(answer, dict):
+        raise Missing(f"{socket}: GET {path} answered something else than an object")
+    return answer
+
+
+@probe
+def daemon_json(host: Host) -> DaemonJson:
+    """The Docker engine's settings file as it stands, so that it can be merged and never replaced.
+
+    Source: ``/etc/docker/daemon.json``.
+    """
+    text = host.read(_SETTINGS)
+    keys: tuple[str, ...] = ()
+    error = None
+    try:
+        content = json.loads(text)
+        if isinstance(content, dict):
+            keys = tuple(sorted(content))
+        else:
+            error = "not a JSON object"
+    except ValueError as problem:
+        error = str(problem)
+    return DaemonJson(path=_SETTINGS, text=text, keys=keys, error=error)
+
+
+@probe
+def images(host: Host) -> Images:
+    """The container images that this tool has built here.
+
+    Source: ``GET /images/json`` on the engine's socket; an image is ours when it has a label ``io.provision.*``.
+    """
+    socket = _socket(host)
+    ours = []
+    for image in host.get(socket, "/images/json"):
+        labels = {name: text for name, text in (image.get("Labels") or {}).items() if name.startswith(OUR_LABELS)}
+        if labels:
+            tags = tuple(sorted(tag for tag in image.get("RepoTags") or () if tag != "<none>:<none>"))
+            ours.append(
+                Image(id=str(image["Id"]), tags=tags, labels=tuple(sorted(labels.items())), bytes=int(image["Size"]))
+            )
+    return Images(images=tuple(sorted(ours, key=lambda image: (image.tags, image.id))))
+
+
+@probe
+def cdi_specs(host: Host) -> CdiSpecs:
+    """Container Device Interface specifications: how an engine hands a GPU to a container.
+
+    Sources: ``/etc/cdi`` and ``/var/run/cdi``, YAML and JSON.
+    """
+    specs = []
+    for folder in ("/etc/cdi", "/var/run/cdi"):
+        for path in sorted((*host.glob(f"{folder}/*.json"), *host.glob(f"{folder}/*.yaml"))):
+            specs.append(_spec(path, host.read(path)))
+    if not specs:
+        raise Absent("no CDI specification in /etc/cdi or /var/run/cdi")
+    return CdiSpecs(specs=tuple(specs))
+
+
+def _spec(path: str, text: str) -> CdiSpec:
+    if path.endswith(".json"):
+        try:
+            content = json.loads(text)
+            names = tuple(str(device["name"]) for device in content.get("devices") or ())
+            return CdiSpec(path=path, kind=str(content["kind"]), devices=names)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Missing(f"{path} is no CDI specification: {error!r}") from None
+    kind = re.search(
+        r"^kind:\s*[\"']?([^\s\"']+)", text, re.MULTILINE
+    )  # written by nvidia-ctk: keys sorted, block style
+    if kind is None:
+        raise Missing(f"{path} is no CDI specification: it has no kind")
+    devices = re.search(r"^devices:[ \t]*\n((?:[ -].*\n?)*)", text, re.MULTILINE)
+    names = tuple(
+        re.findall(r"^(?:- |  |    |  - )name:\s*[\"']?([^\s\"']+)", devices[1] if devices else "", re.MULTILINE)
+    )
+    return CdiSpec(path=path, kind=kind[1], devices=names)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from provision.fact import fact
+import re
+
+from provision.fact import fact, probe
+from provision.host import Host, or_none
 
 SET = "(set)"  # stands for a secret's value
 
@@ -10,3 +13,29 @@ SET = "(set)"  # stands for a secret's value
 @fact
 class Environment:
     variables: tuple[tuple[str, str], ...]  # (name, value), sorted; only names on the list; a secret's value is "(set)"
+
+
+_PATTERNS = (
+    "ACCELERATE_*", "BNB_*", "CONDA_PREFIX", "CUBLAS_*", "CUDA_*", "CUDNN_*", "DO_NOT_TRACK", "DOCKER_HOST", "GLOO_*",
+    "HF_*", "LD_LIBRARY_PATH", "LD_PRELOAD", "MALLOC_*", "MASTER_*", "MKL_*", "NCCL_*", "NVIDIA_*", "OMP_*", "PYTHONHOME",
+    "PYTHONNOUSERSITE", "PYTHONPATH", "PYTORCH_*", "RANK", "RAY_*", "SAFETENSORS_*", "SGLANG_*", "SGL_*", "TOKENIZERS_*",
+    "TORCH_*", "TRANSFORMERS_*", "TRITON_*", "UCX_*", "VIRTUAL_ENV", "VLLM_*", "WORLD_SIZE",
+)  # fmt: skip
+_SECRET = re.compile(r"TOKEN(?!IZ)|KEY|SECRET|PASSW|CREDENTIAL|AUTH|COOKIE|SIGNATURE")
+_IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+@")  # https://user:password@host
+
+
+@probe
+def environment(host: Host) -> Environment:
+    """Variables that change how models load and run, of the session that asks.
+
+    Source: the environment, by a list of names. A variable whose name speaks of a secret is not read at all, only
+    said to be set; a password inside an address is cut out.
+    """
+    names = sorted({name for pattern in _PATTERNS for name in host.env_names(pattern)})
+    found = []
+    for name in names:
+        value = SET if _SECRET.search(name) else or_none(host.env, name)
+        if value is not None:
+            found.append((name, _IN_ADDRESS.sub("", value)))
+    return Environment(variables=tuple(found))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from provision.fact import fact
+from provision import codec
+from provision.fact import Absent, Missing, fact, probe
+from provision.facts.pci import NvidiaCards
+from provision.host import Host
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +34,7 @@ class Gpu:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LostGpu:
     index: int
-    reason: str  # "GPU is lost: it fell off the bus …"
+    reason: str  # "the GPU fell off the bus or is otherwise out of reach"
 
 
 @fact
@@ -40,3 +43,18 @@ class Gpus:
     cuda_version: str  # newest CUDA API of the driver, "13.0"; no toolkit is meant
     gpus: tuple[Gpu, ...]  # by index; may be empty: the driver is loaded and drives nothing
     lost: tuple[LostGpu, ...]  # counted by the driver and not answering
+
+
+@probe
+def gpus(host: Host, cards: NvidiaCards | Absent | Missing) -> Gpus:
+    """Every GPU that the driver drives, with its memory, its link and its modes.
+
+    Source: the NVIDIA management library (NVML), asked in a child process that is killed after 5 s. Where a card is on
+    the bus and the driver or its library is not there, the GPUs are missing; without a card they are absent.
+    """
+    try:
+        return codec.load(Gpus, host.nvml())
+    except Absent as reason:
+        if isinstance(cards, NvidiaCards):
+            raise Missing(reason.reason) from None
+        raise

@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+import posixpath
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from provision.fact import fact
+from provision.fact import Absent, fact, probe
+from provision.facts.python import Pythons
+from provision.host import Host, or_none
+
+Kind = Literal["venv", "conda", "system", "user"]
+_NAMES = frozenset(
+    """
+    accelerate apex auto-gptq autoawq awq bitsandbytes causal-conv1d compressed-tensors ctransformers datasets
+    deepspeed diffusers exllamav2 fastapi flash-attn flash-attn-3 gguf gptqmodel hf-transfer hf-xet huggingface-hub
+    jax jaxlib keras kernels llama-cpp-python llmcompressor lmdeploy mamba-ssm megablocks mlc-llm mooncake-transfer-engine
+    numba numpy onnx onnxruntime onnxruntime-gpu optimum outlines peft protobuf pydantic pynvml pytorch-triton ray
+    safetensors scipy sentencepiece setuptools sgl-kernel sglang tensorflow tensorflow-cpu tensorflow-gpu tensorrt
+    tensorrt-llm tiktoken tilelang tokenizers torch torchao torchaudio torchtext torchvision transformer-engine
+    transformers triton unsloth vllm xformers xgrammar
+    """.split()  # noqa: SIM905 (a list to be read)
+)
+_FAMILIES = ("nvidia-", "cupy", "flashinfer", "vllm-", "sgl-", "tensorrt-")
+_COMPANIONS = frozenset({"protobuf", "pydantic", "setuptools"})  # said beside others; alone no sign of models
+_OWN = frozenset({"nvidia-ml-py"})  # this tool brings it into its own environment
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,7 +39,7 @@ class TorchBuild:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackageEnvironment:
     prefix: str
-    kind: Literal["venv", "conda", "system", "user"]
+    kind: Kind  # "system": a Python's own packages; "user": pip install --user
     python: str  # "3.11"
     packages: tuple[tuple[str, str], ...]  # (normalised name, version), sorted; only those on the list
     torch: TorchBuild | None
@@ -26,6 +47,107 @@ class PackageEnvironment:
 
 @fact
 class Packages:
-    environments: tuple[PackageEnvironment, ...]  # those with any such package; the one in use first
-    in_use: str  # prefix of the environment that a plain "python3" would use here
+    environments: tuple[PackageEnvironment, ...]  # those with any such package; the one in use first, then by prefix
+    in_use: str  # prefix that a plain "python3" would use here; this tool's own only where models live in it
     looked_in: tuple[str, ...]  # every site-packages folder that was read
+
+
+@probe
+def packages(host: Host, pythons: Pythons) -> Packages:
+    """Packages by environment, from the names of their metadata folders (``torch-2.13.0+cpu.dist-info``).
+
+    Nothing is imported: importing torch takes seconds and loads the driver. What torch was built for stands in
+    ``torch/version.py``, which is read as text.
+    """
+    in_use = _in_use(host, pythons)
+    found: dict[tuple[str, Kind, str], dict[str, str]] = {}
+    builds: dict[tuple[str, Kind, str], TorchBuild] = {}
+    looked_in = []
+    for prefix, kind, python, folder in _folders(host, pythons, in_use):
+        if folder in looked_in or not host.exists(folder):
+            continue
+        looked_in.append(folder)
+        here = _packages(host, folder, own=prefix == pythons.prefix)
+        found.setdefault((prefix, kind, python), {}).update(here)
+        if "torch" in here:
+            builds[prefix, kind, python] = _torch(host, folder, here["torch"])
+    environments = [
+        PackageEnvironment(
+            prefix=key[0], kind=key[1], python=key[2], packages=tuple(sorted(names.items())), torch=builds.get(key)
+        )
+        for key, names in found.items()
+        if names
+    ]
+    if not environments:
+        raise Absent(f"none of the packages that run models is in any of the {len(looked_in)} package folders here")
+    environments.sort(key=lambda one: (one.prefix != in_use, one.prefix, one.python))
+    return Packages(environments=tuple(environments), in_use=in_use, looked_in=tuple(looked_in))
+
+
+def _in_use(host: Host, pythons: Pythons) -> str:
+    candidates = [or_none(host.env, name) for name in ("VIRTUAL_ENV", "CONDA_PREFIX")]
+    first = or_none(host.which, "python3")
+    if first is not None:
+        candidates.append(_prefix_of(host, first))
+    for prefix in (candidate.rstrip("/") for candidate in candidates if candidate):
+        if prefix != pythons.prefix or not _is_only_ours(host, prefix):
+            return prefix
+    return "/usr" if host.exists("/usr/bin/python3") else pythons.prefix
+
+
+def _prefix_of(host: Host, program: str) -> str:
+    shims = re.fullmatch(r"(.*)/shims/python3", program)
+    if shims:  # pyenv: the shim would ask these, in this order
+        chosen = or_none(host.env, "PYENV_VERSION") or or_none(host.read, f"{shims[1]}/version") or "system"
+        name = chosen.replace(":", " ").split()[0]
+        return "/usr" if name == "system" else f"{shims[1]}/versions/{name}"
+    prefix = posixpath.dirname(posixpath.dirname(program))
+    if host.exists(f"{prefix}/pyvenv.cfg") or host.exists(f"{prefix}/conda-meta"):
+        return prefix
+    return posixpath.dirname(posixpath.dirname(host.real(program)))
+
+
+def _is_only_ours(host: Host, prefix: str) -> bool:
+    folders = host.glob(f"{prefix}/lib/python3*/site-packages")
+    ours = any(host.glob(f"{folder}/llm_provision-*.dist-info") for folder in folders)
+    return ours and not any(_packages(host, folder, own=True) for folder in folders)
+
+
+def _folders(host: Host, pythons: Pythons, in_use: str) -> Iterator[tuple[str, Kind, str, str]]:
+    """(prefix, kind, Python, folder) of every package folder, the one in use first. Some may not exist."""
+    kinds: dict[str, Kind] = {environment.prefix: environment.kind for environment in pythons.environments}
+    installed = sorted({posixpath.dirname(posixpath.dirname(python.path)) for python in pythons.found})
+    for prefix in dict.fromkeys((in_use, *kinds, *installed)):
+        for pattern in ("site-packages", "dist-packages"):
+            for folder in host.glob(f"{prefix}/lib/python3.*/{pattern}"):
+                yield prefix, kinds.get(prefix, "system"), _minor(folder), folder
+    system = next((p for p in pythons.found if posixpath.dirname(p.path) == "/usr/bin"), None)
+    if system is not None:  # Debian: pip installs under /usr/local, apt under python3, both for the same Python
+        python = ".".join(system.version.split(".")[:2])
+        yield "/usr", "system", python, f"/usr/local/lib/python{python}/dist-packages"
+        yield "/usr", "system", python, "/usr/lib/python3/dist-packages"
+    home = or_none(host.env, "HOME") or "/root"
+    for folder in host.glob(f"{home}/.local/lib/python3.*/site-packages"):
+        yield f"{home}/.local", "user", _minor(folder), folder
+
+
+def _minor(folder: str) -> str:
+    return posixpath.basename(posixpath.dirname(folder)).removeprefix("python")
+
+
+def _packages(host: Host, folder: str, own: bool) -> dict[str, str]:
+    found = {}
+    for path in (*host.glob(f"{folder}/*.dist-info"), *host.glob(f"{folder}/*.egg-info")):
+        parts = re.fullmatch(r"(.+?)-(\d[^-]*)(?:-py3[^-]*)?\.(?:dist|egg)-info", posixpath.basename(path))
+        if parts is None:
+            continue
+        name = re.sub(r"[-_.]+", "-", parts[1]).lower()
+        if (name in _NAMES or name.startswith(_FAMILIES)) and not (own and name in _OWN):
+            found[name] = parts[2]
+    return found if found.keys() - _COMPANIONS else {}
+
+
+def _torch(host: Host, folder: str, version: str) -> TorchBuild:
+    text = or_none(host.read, f"{folder}/torch/version.py") or ""  # lines such as: cuda: Optional[str] = '12.6'
+    values = dict(re.findall(r"^(\w+)(?:\s*:[^=]+)?\s*=\s*['\"]([^'\"]+)['\"]", text, re.MULTILINE))
+    return TorchBuild(version=values.get("__version__", version), cuda=values.get("cuda"), hip=values.get("hip"))
