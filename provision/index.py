@@ -32,17 +32,12 @@ from provision.errors import ChangeError, UsageError
 _CONFIG_SECONDS = 60  # `pip config list` took 0.4 s (2026-11-24, 2 cores); a home directory on a network may be slow
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?:(?P<user>[^\s/?#'\"<>]*)@)?(?P<rest>[^\s'\"<>]*)")
 _QUERY = re.compile(r"\?[^#]*")
-# Variables that name an index, a folder or a constraint to uv: replaced as a whole by `uv_environment`.
-_UV_REPLACED = (
-    "UV_CONSTRAINT",
-    "UV_DEFAULT_INDEX",
-    "UV_EXTRA_INDEX_URL",
-    "UV_FIND_LINKS",
-    "UV_INDEX",
-    "UV_INDEX_URL",
-    "UV_INSECURE_HOST",
-    "UV_NO_INDEX",
+# All that is let through of what the user set for uv: the rest names indexes (given in full below) or changes the
+# answer (UV_RESOLUTION, UV_TORCH_BACKEND, UV_OVERRIDE …), and a lock must be the same whoever makes it.
+_UV_KEPT = frozenset(
+    {"UV_CACHE_DIR", "UV_CONCURRENT_DOWNLOADS", "UV_KEYRING_PROVIDER", "UV_NO_CACHE", "UV_SYSTEM_CERTS"}
 )
+_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")  # the first two as pip's HTTP client has it
 
 
 def redact(text: str) -> str:
@@ -117,9 +112,6 @@ def read(environment: Mapping[str, str] | None = None, python: str = sys.executa
     )
 
 
-_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")  # the first two as pip's HTTP client has it
-
-
 def pip_environment(settings: IndexSettings, environment: Mapping[str, str]) -> dict[str, str]:
     """``environment`` for pip and pip-compile.
 
@@ -156,7 +148,7 @@ def uv_environment(settings: IndexSettings, environment: Mapping[str, str]) -> d
     ``unsafe-best-match`` is pip's own way of joining several indexes; with uv's default (the first index that
     knows a name wins) the two resolvers would disagree.
     """
-    kept = {name: value for name, value in environment.items() if name not in _UV_REPLACED}
+    kept = {name: value for name, value in environment.items() if not name.startswith("UV_") or name in _UV_KEPT}
     given = {
         "UV_NO_CONFIG": "1",
         "UV_PYTHON_DOWNLOADS": "never",
@@ -164,7 +156,6 @@ def uv_environment(settings: IndexSettings, environment: Mapping[str, str]) -> d
         "UV_DEFAULT_INDEX": settings.index_url,
         "UV_INDEX": " ".join(settings.extra_index_urls),
         "UV_FIND_LINKS": ",".join(settings.find_links),
-        "UV_NO_INDEX": "1" if settings.no_index else "",
         "UV_CONSTRAINT": " ".join(settings.constraints),
         "UV_INSECURE_HOST": " ".join(settings.trusted_hosts),
         "UV_HTTP_TIMEOUT": str(settings.timeout_seconds),
@@ -175,6 +166,11 @@ def uv_environment(settings: IndexSettings, environment: Mapping[str, str]) -> d
         "NO_COLOR": "1",
     }
     return {**kept, **{name: value for name, value in given.items() if value}}
+
+
+def uv_arguments(settings: IndexSettings) -> tuple[str, ...]:
+    """What uv takes as an argument only (0.13 knows no variable for it: with one it asked the default index)."""
+    return ("--no-index",) if settings.no_index else ()
 
 
 def default_index_url(python: str = sys.executable) -> str:
@@ -230,7 +226,7 @@ def _uv_settings(environment: Mapping[str, str]) -> IndexSettings:
         index_url=environment.get("UV_DEFAULT_INDEX", "") or environment.get("UV_INDEX_URL", "") or default,
         extra_index_urls=(*map(_unnamed, variables), *further, *map(str, table.get("extra-index-url", ()))),
         find_links=tuple(_absolute(str(folder)) for folder in (*folders, *table.get("find-links", ()))),
-        no_index=_truth(environment.get("UV_NO_INDEX", "")) or table.get("no-index") is True,
+        no_index=table.get("no-index") is True,  # uv has no variable for it
         constraints=tuple(map(_absolute, _words(environment.get("UV_CONSTRAINT", "")))),
         trusted_hosts=_words(environment.get("UV_INSECURE_HOST", "")),
     )

@@ -115,6 +115,7 @@ class Pages:
                 answer: addinfourl = self._opener.open(request, timeout=self.settings.timeout_seconds)
                 return answer
             except urllib.error.HTTPError as error:
+                error.close()
                 if error.code in {404, 410}:
                     raise _NotThere from None
                 if error.code not in _PASSING or attempt == _ATTEMPTS:

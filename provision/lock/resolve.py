@@ -77,6 +77,7 @@ def _uv(target: Target, settings: IndexSettings) -> tuple[list[str], dict[str, s
         *("--python", sys.executable, "--python-version", target.python),
         *("--python-platform", f"{target.machine}-manylinux_{target.glibc.replace('.', '_')}"),
         *("--only-binary", ":all:", "--no-emit-index-url", "--no-emit-find-links"),
+        *index.uv_arguments(settings),
     ]
     return command, index.uv_environment(settings, os.environ)
 

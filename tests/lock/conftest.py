@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -29,7 +30,12 @@ def _make_wheel(
     """A wheel that pip and uv accept, the same bytes for the same arguments."""
     stem = f"{name.replace('-', '_')}-{version}"
     info = f"{stem}.dist-info"
-    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *(f"Requires-Dist: {r}" for r in requires)]
+    lines = [
+        "Metadata-Version: 2.1",
+        f"Name: {name}",
+        f"Version: {version}",
+        *(f"Requires-Dist: {r}" for r in requires),
+    ]
     files = {
         f"{name.replace('-', '_')}.py": content,
         f"{info}/METADATA": "\n".join(lines).encode() + b"\n",
@@ -108,23 +114,29 @@ def _handler(index: Index) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             index.asked.append(self.path)
             index.authorizations.append(self.headers.get("Authorization", ""))
-            if index.failures:
-                return self.send(index.failures.pop(0), b"", "text/plain")
             wanted = f"Basic {base64.b64encode(index.user.encode()).decode()}"
-            if index.user and self.headers.get("Authorization") != wanted:
-                return self.send(401, b"", "text/plain")
-            if index.redirect:
-                return self.send(302, b"", "text/plain", Location=index.redirect + self.path)
-            if self.path.startswith("/files/"):
+            if index.failures:
+                self.send(index.failures.pop(0), b"", "text/plain")
+            elif index.user and self.headers.get("Authorization") != wanted:
+                self.send(401, b"", "text/plain")
+            elif index.redirect:
+                self.send(302, b"", "text/plain", Location=index.redirect + self.path)
+            elif self.path.startswith("/files/"):
                 time.sleep(index.wheel_seconds)
-                return self.send(200, (index.folder / self.path.rpartition("/")[2]).read_bytes(), "application/zip")
-            package = self.path.strip("/").rpartition("/")[2]
-            wheels = [p for p in sorted(index.folder.glob("*.whl")) if p.name.split("-")[0].replace("_", "-") == package]
-            if index.answer:
-                return self.send(200, index.answer, "application/vnd.pypi.simple.v1+json")
-            if not wheels:
-                return self.send(404, b"", "text/plain")
-            return self.page(package, wheels)
+                file = index.folder / unquote(self.path.rpartition("/")[2])
+                self.send(200, file.read_bytes(), "application/zip")
+            elif index.answer:
+                self.send(200, index.answer, "application/vnd.pypi.simple.v1+json")
+            else:
+                self.listing(self.path.strip("/").rpartition("/")[2])
+
+        def listing(self, package: str) -> None:
+            files = sorted(index.folder.glob("*.whl"))
+            wheels = [file for file in files if file.name.split("-")[0].replace("_", "-") == package]
+            if wheels:
+                self.page(package, wheels)
+            else:
+                self.send(404, b"", "text/plain")
 
         def page(self, package: str, wheels: list[Path]) -> None:
             if index.json and "json" in self.headers.get("Accept", ""):
@@ -139,7 +151,8 @@ def _handler(index: Index) -> type[BaseHTTPRequestHandler]:
                 body = json.dumps({"meta": {"api-version": "1.0"}, "name": package, "files": entries}).encode()
                 return self.send(200, body, "application/vnd.pypi.simple.v1+json")
             anchors = (
-                f'<a href="/files/{w.name}{"#sha256=" + _sha256(w) if index.hashes else ""}">{w.name}</a>' for w in wheels
+                f'<a href="/files/{w.name}{"#sha256=" + _sha256(w) if index.hashes else ""}">{w.name}</a>'
+                for w in wheels
             )
             return self.send(200, "\n".join(("<!DOCTYPE html>", *anchors)).encode(), "text/html")
 

@@ -165,6 +165,9 @@ def test_both_resolvers_go_where_the_settings_say_and_nowhere_else(
     conf.write_text(f"[global]\nfind-links = {stray}\n")
     monkeypatch.setenv("PIP_CONFIG_FILE", str(conf))
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    monkeypatch.setenv("UV_FIND_LINKS", str(stray))
+    monkeypatch.setenv("UV_RESOLUTION", "lowest")
+    make_wheel(wheels, "lib", "0.1")
     (tmp_path / "limits.txt").write_text("lib<1.1\n")
     settings = IndexSettings(
         index_url=serve(main, user="me:secret").url,

@@ -1,0 +1,169 @@
+"""``lock --check`` on real files: each problem seen, and nothing said where nothing is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from provision.index import IndexSettings
+from provision.lock import make, variants
+from provision.lock.check import Problem, check_lock
+from provision.lock.target import Target
+from provision.lock.variants import Requirement, Variant
+
+ROOT = Path(__file__).parents[2]
+ASKED = Requirement(name="app", bound=">=1", because="", source="here", date="2026-11-24")
+BASE = Variant(
+    name="base",
+    purpose="tool",
+    accelerator="none",
+    target=Target(python="3.11", glibc="2.36", machine="x86_64"),
+    origin="",
+    requirements=(ASKED,),
+    agree_with=(),
+    forbidden=("nvidia-*",),
+    forbidden_because="no GPU here",
+)
+SECOND = replace(BASE, name="second", requirements=(replace(ASKED, name="lib", bound=""),), agree_with=("base",))
+
+
+@pytest.fixture
+def locks(tmp_path: Path, offline: IndexSettings) -> Path:
+    """Two real locks, the second agreeing with the first."""
+    folder = tmp_path / "locks"
+    for variant in (BASE, SECOND):
+        make.lock_variant(variant, lockfiles=folder, pyproject=tmp_path / "pyproject.toml", settings=offline)
+    return folder
+
+
+def check(variant: Variant, locks: Path) -> list[tuple[str, str]]:
+    found = check_lock(variant, lockfiles=locks, pyproject=locks.parent / "pyproject.toml")
+    assert all(problem.next_command == f"provision lock {variant.name}" for problem in found)
+    return [(problem.kind, problem.message) for problem in found]
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_fresh_locks_have_no_problem(locks: Path) -> None:
+    assert check(BASE, locks) == []
+    assert check(SECOND, locks) == []
+
+
+def test_the_catalog_asks_for_something_else(locks: Path) -> None:
+    changed = replace(BASE, requirements=(replace(ASKED, bound=">=0.9"),))
+    assert check(changed, locks) == [
+        ("input-changed", "base.in:4: provision/catalog/variants.toml asks for something else now")
+    ]
+
+
+def test_the_input_was_edited(locks: Path) -> None:
+    edit(locks / "base.in", "app>=1", "app>=0.5")
+    assert check(BASE, locks) == [
+        ("input-changed", "base.in:4: provision/catalog/variants.toml asks for something else now"),
+        ("input-changed", "base.in: base.txt was made from another base.in"),
+    ]
+
+
+def test_the_source_of_the_input_is_not_here(locks: Path, tmp_path: Path) -> None:
+    """From an installed wheel there is no pyproject.toml: what could not be looked at is said, never passed over."""
+    ((kind, message),) = check(replace(BASE, requirements=(), origin="project.dependencies"), locks)
+    assert kind == "not-looked"
+    assert message.startswith("base.in: whether the input changed is not known: ")
+    assert "pyproject.toml" in message
+
+
+@pytest.mark.parametrize("name", ["base.in", "base.txt"])
+def test_a_missing_file(name: str, locks: Path) -> None:
+    (locks / name).unlink()
+    assert check(BASE, locks) == [("missing", f"{name}: there is no such file")]
+
+
+def test_a_hash_was_taken_out(locks: Path, wheels: Path, sha256: Callable) -> None:
+    lib = sha256(wheels / "lib-1.1-py3-none-any.whl")
+    edit(locks / "base.txt", f"lib==1.1 \\\n    --hash=sha256:{lib}", "lib==1.1")
+    assert check(BASE, locks) == [("no-hash", "base.txt:10: lib 1.1 has no hash")]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "lib>=1.1",
+        "--find-links /tmp/wheels",
+        "-r other.txt",
+        "lib @ https://h.test/lib.whl",
+        f"lib==1.1 --hash=md5:{'0' * 32}",
+        f"lib==1.1 --hash=sha256:{'0' * 63}",
+        "lib==1.*",
+    ],
+)
+def test_a_line_that_is_no_pin(line: str, locks: Path) -> None:
+    lines = (locks / "second.txt").read_text().splitlines()
+    (locks / "second.txt").write_text("\n".join([*lines, line]) + "\n")
+    assert check(SECOND, locks) == [
+        ("no-pin", f"second.txt:{len(lines) + 1}: expected name==version and hashes, got {line[:80]!r}")
+    ]
+
+
+def test_a_package_that_does_not_belong(locks: Path, wheels: Path) -> None:
+    edit(locks / "base.txt", "lib==1.1", "nvidia-cublas==13.0")
+    assert check(BASE, locks) == [("forbidden", "base.txt:10: nvidia-cublas 13.0 does not belong here: no GPU here")]
+
+
+def test_a_requirement_that_is_not_met(locks: Path) -> None:
+    edit(locks / "base.txt", "app==1.0", "app==0.9")
+    assert check(BASE, locks) == [("unmet", "base.txt:7: app 0.9 does not meet app>=1")]
+    edit(locks / "base.txt", "app==0.9", "apple==0.9")
+    assert check(BASE, locks) == [("unmet", "base.txt: app>=1 is asked for and not locked")]
+
+
+def test_two_locks_that_disagree(locks: Path) -> None:
+    edit(locks / "second.txt", "lib==1.1", "lib==1.0")
+    assert check(SECOND, locks) == [("disagrees", "second.txt:7: lib 1.0 here, 1.1 in base.txt")]
+    (locks / "base.txt").unlink()
+    assert check(SECOND, locks) == [("missing", "base.txt: second must agree with it")]
+
+
+def test_a_carriage_return_or_a_missing_last_newline_hides_nothing(locks: Path) -> None:
+    path = locks / "base.txt"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n").rstrip())
+    assert check(BASE, locks) == []
+    path.write_bytes(path.read_bytes() + b"\r\nlib==2.0 \\")
+    assert [kind for kind, _ in check(BASE, locks)] == ["no-hash"]
+
+
+# The locks kept in git.
+
+
+@pytest.mark.parametrize("variant", variants.load(), ids=lambda variant: variant.name)
+def test_the_locks_in_git_stand(variant: Variant) -> None:
+    found: tuple[Problem, ...] = check_lock(variant, lockfiles=ROOT / "lockfiles", pyproject=ROOT / "pyproject.toml")
+    assert [problem.message for problem in found] == []
+
+
+@pytest.mark.parametrize("variant", variants.load(), ids=lambda variant: variant.name)
+def test_no_index_address_stands_in_git(variant: Variant) -> None:
+    for suffix in (".in", ".txt"):
+        text = (ROOT / "lockfiles" / f"{variant.name}{suffix}").read_text()
+        for never in ("://", "--index", "--extra-index", "--find-links", "--trusted", "/opt/", "/etc/", "/home/"):
+            assert never not in text
+
+
+def test_the_folder_holds_no_lock_that_no_variant_makes() -> None:
+    kept = {path.name for path in (ROOT / "lockfiles").iterdir() if path.suffix in {".in", ".txt"}}
+    assert kept == {f"{variant.name}{suffix}" for variant in variants.load() for suffix in (".in", ".txt")}
+
+
+def test_the_cpu_lock_in_git_has_the_cpu_torch_and_nothing_of_cuda() -> None:
+    from provision.lock.text import parse
+
+    pins = {pin.name: pin.version for pin in parse((ROOT / "lockfiles" / "smoke-cpu-py311.txt").read_text()).pins}
+    assert pins["torch"].endswith("+cpu")
+    assert not [name for name in pins if any(word in name for word in ("nvidia", "cuda", "triton", "cudnn", "nccl"))]
+    assert not [name for name, version in pins.items() if "+cu" in version and not version.endswith("+cpu")]
