@@ -34,6 +34,15 @@ READ_CHUNK_BYTES = 1 << 18  # /proc/sys refuses one read of several MB with "can
 OUTPUT_LIMIT_BYTES = 16 << 20
 
 
+_ROOM = {  # what statvfs is asked for: our name and C's
+    "block_size": "f_frsize",
+    "blocks": "f_blocks",
+    "available_blocks": "f_bavail",
+    "inodes": "f_files",
+    "available_inodes": "f_favail",
+}
+
+
 class Host(Protocol):
     """What a probe may ask of a machine."""
 
@@ -234,24 +243,18 @@ class LocalHost:
         return tuple(sorted(name for name in os.environ if fnmatch.fnmatchcase(name, pattern)))
 
     def statvfs(self, path: str, may_hang: bool = True) -> dict[str, int]:
-        if not may_hang:
-            try:
-                s = os.statvfs(path)
-            except OSError as error:
-                raise _why(path, error) from None
+        if may_hang:
+            look = "import json,os,sys;s=os.statvfs(sys.argv[1]);"
+            tell = f"print(json.dumps({{n:getattr(s,f) for n,f in {_ROOM!r}.items()}}))"
             return {
-                "block_size": s.f_frsize,
-                "blocks": s.f_blocks,
-                "available_blocks": s.f_bavail,
-                "inodes": s.f_files,
-                "available_inodes": s.f_favail,
+                name: int(value)
+                for name, value in json.loads(self.run(sys.executable, "-ISc", look + tell, path)).items()
             }
-        script = (
-            "import json,os,sys;s=os.statvfs(sys.argv[1]);"
-            "print(json.dumps(dict(block_size=s.f_frsize,blocks=s.f_blocks,available_blocks=s.f_bavail,"
-            "inodes=s.f_files,available_inodes=s.f_favail)))"
-        )
-        return _ints(self.run(sys.executable, "-ISc", script, path))
+        try:
+            room = os.statvfs(path)
+        except OSError as error:
+            raise _why(path, error) from None
+        return {name: getattr(room, field) for name, field in _ROOM.items()}
 
     def get(self, socket: str, path: str) -> Any:
         return _get(socket, path)
@@ -282,11 +285,7 @@ class LocalHost:
         return {"uid": os.geteuid(), "gids": sorted({os.getegid(), *os.getgroups()}), "limits": limits}
 
     def interpreter(self) -> dict[str, str]:
-        return {
-            "version": ".".join(map(str, sys.version_info[:3])),
-            "executable": sys.executable,
-            "prefix": sys.prefix,
-        }
+        return {"version": ".".join(map(str, sys.version_info[:3])), "executable": sys.executable, "prefix": sys.prefix}
 
 
 def _why(path: str, error: OSError) -> NotKnown:
@@ -319,7 +318,3 @@ def _get(path_of_socket: str, path: str) -> Any:
         return json.loads(body)
     except ValueError:
         raise Missing(f"{path_of_socket}: GET {path} answered no JSON") from None
-
-
-def _ints(text: str) -> dict[str, int]:
-    return {key: int(value) for key, value in json.loads(text).items()}

@@ -190,8 +190,9 @@ def _spec(path: str, text: str) -> CdiSpec:
     )  # written by nvidia-ctk: keys sorted, block style
     if kind is None:
         raise Missing(f"{path} is no CDI specification: it has no kind")
-    devices = re.search(r"^devices:[ \t]*\n((?:[ -].*\n?)*)", text, re.MULTILINE)
-    names = tuple(
-        re.findall(r"^(?:- |  |    |  - )name:\s*[\"']?([^\s\"']+)", devices[1] if devices else "", re.MULTILINE)
-    )
-    return CdiSpec(path=path, kind=kind[1], devices=names)
+    names: list[str] = []
+    block = re.search(r"^devices:[ \t]*\n((?:[ -].*\n?)*)", text, re.MULTILINE)
+    items = re.match(r" *(?=- )", block[1]) if block else None
+    if block and items:  # a device's name stands in the list item itself; deeper names (a network device's) are none
+        names = re.findall(rf"^{items[0]}(?:- |  )name:\s*[\"']?([^\s\"']+)", block[1], re.MULTILINE)
+    return CdiSpec(path=path, kind=kind[1], devices=tuple(names))
