@@ -181,16 +181,15 @@ def _spec(path: str, text: str) -> CdiSpec:
     if path.endswith(".json"):
         try:
             content = json.loads(text)
-            names = tuple(str(device["name"]) for device in content.get("devices") or ())
-            return CdiSpec(path=path, kind=str(content["kind"]), devices=names)
+            names = [str(device["name"]) for device in content.get("devices") or ()]
+            return CdiSpec(path=path, kind=str(content["kind"]), devices=tuple(names))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Missing(f"{path} is no CDI specification: {error!r}") from None
-    kind = re.search(
-        r"^kind:\s*[\"']?([^\s\"']+)", text, re.MULTILINE
-    )  # written by nvidia-ctk: keys sorted, block style
+    # nvidia-ctk writes block style with sorted keys; a YAML reader is not in the standard library.
+    kind = re.search(r"^kind:\s*[\"']?([^\s\"']+)", text, re.MULTILINE)
     if kind is None:
         raise Missing(f"{path} is no CDI specification: it has no kind")
-    names: list[str] = []
+    names = []
     block = re.search(r"^devices:[ \t]*\n((?:[ -].*\n?)*)", text, re.MULTILINE)
     items = re.match(r" *(?=- )", block[1]) if block else None
     if block and items:  # a device's name stands in the list item itself; deeper names (a network device's) are none

@@ -48,7 +48,7 @@ def slow(folder: Path, precision: str, device: str) -> Any:
 
 def crawling(folder: Path, precision: str, device: str) -> Any:
     model = load_model(folder, precision, device)
-    model.lm_head.register_forward_pre_hook(lambda *_: time.sleep(0.2))
+    model.lm_head.register_forward_pre_hook(lambda *_: time.sleep(0.1))
     return model
 
 
@@ -70,14 +70,14 @@ def differs_each_time(folder: Path, precision: str, device: str) -> Any:
 
 
 MEMORY = {**promised_weight_bytes(MODEL), "tolerance": 0.02}
-SPEED = {"float32": 100.0, "int8": 100.0, "nf4": 100.0}
+SPEED = dict.fromkeys(("float32", "int8", "nf4"), 700.0)  # 64 prompts a step and 0.1 s a step: at most 640 tokens/s
 CASES = (
     ("fused", "MEM-P2", {"share": 0.9}, fused),
     ("never quantised, share", "MEM-P2", {"share": 0.9}, never_quantised),
     ("never quantised, memory", "MEM-P3", MEMORY, never_quantised),
     ("half missing", "MEM-P3", MEMORY, half_missing),
     ("slow", "STO-P1", {"seconds": 1.5}, slow),
-    ("crawling", "LAT-P1", {name: 10_000.0 for name in SPEED}, crawling),
+    ("crawling", "LAT-P1", SPEED, crawling),
     ("leaking", "FRG-P1", {"growth_bytes": 16 * 2**20}, leaking),
     ("noisy", "ROL-P1", {}, noisy),
     ("differs each time", "ROL-P1", {}, differs_each_time),

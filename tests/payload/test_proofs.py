@@ -44,7 +44,7 @@ def good(smoke: Any) -> dict[str, Any]:
 def broken(smoke_python: str) -> dict[str, Any]:
     done = subprocess.run(
         [smoke_python, Path(__file__).with_name("broken_models.py"), MODEL],
-        env=os.environ | {"PYTHONPATH": str(PAYLOAD), "HF_HUB_OFFLINE": "1"},
+        env=os.environ | {"PYTHONPATH": str(PAYLOAD), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
@@ -101,7 +101,7 @@ def test_no_model_is_not_proved_and_says_why(smoke: Any, tmp_path: Path) -> None
         ("never quantised, memory", "nf4: 3175"),
         ("half missing", "float32: "),
         ("slow", "s to load, promised at most 1.5 s"),
-        ("crawling", "tokens/s, promised at least 10000"),
+        ("crawling", "tokens/s, promised at least 700.0"),
         ("leaking", "bytes more after 12 rounds"),
         ("noisy", "of 64 prompts gave the same tokens"),
         ("differs each time", "of 64 prompts gave the same tokens"),

@@ -9,6 +9,7 @@ A sum is written least significant digit first on the answer's side, with a fixe
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import random
 from collections.abc import Iterator
@@ -35,17 +36,22 @@ def training_sums() -> Iterator[Sum]:
     return ((a, b) for a in numbers for b in numbers if not is_held_out(a, b))
 
 
+@functools.cache
+def all_held_out() -> tuple[Sum, ...]:
+    """Every held-out pair, in ascending order; kept, because finding them takes 1.7 s (810,000 hashes, 2026-11-24)."""
+    numbers = range(LOWEST, HIGHEST + 1)
+    return tuple((a, b) for a in numbers for b in numbers if is_held_out(a, b))
+
+
 def held_out_sums(count: int, seed: int = 0) -> list[Sum]:
-    """The first `count` distinct held-out pairs of a fixed pseudo-random walk: the same list on every machine.
+    """`count` distinct held-out pairs in a fixed pseudo-random order: the same list on every machine.
 
     Raises ValueError when more are asked for than are held out.
     """
-    available = [
-        (a, b) for a in range(LOWEST, HIGHEST + 1) for b in range(LOWEST, HIGHEST + 1) if is_held_out(a, b)
-    ]
+    available = all_held_out()
     if not 0 < count <= len(available):
         raise ValueError(f"{count} held-out sums asked for, there are {len(available)}")
-    return random.Random(seed).sample(available, count)
+    return random.Random(seed).sample(available, count)  # noqa: S311  a repeatable choice, not a secret
 
 
 def prompt(a: int, b: int) -> str:

@@ -1,0 +1,61 @@
+"""How checks spell sizes, versions and lists, and questions that several of them ask of the same facts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from provision.fact import Absent, Missing
+from provision.facts.disks import Mount, Mounts
+from provision.facts.docker import DaemonJson, Docker
+
+DEFAULT_DATA_ROOT = "/var/lib/docker"  # where the engine keeps its data unless daemon.json says otherwise
+_KIB, _MIB, _GIB = 1 << 10, 1 << 20, 1 << 30
+
+
+def size(count: int) -> str:
+    """Bytes for people: "36.0 GiB", "512 MiB", "20 KiB". Two sizes that differ may read the same: say both in bytes too."""
+    if abs(count) >= _GIB:
+        return f"{count / _GIB:.1f} GiB"
+    if abs(count) >= _MIB:
+        return f"{count / _MIB:.0f} MiB"
+    return f"{count / _KIB:.0f} KiB"
+
+
+def listed(items: Iterable[object]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    words = [str(item) for item in items]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """ "1 GPU", "2 GPUs"."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def data_root(docker: Docker | Absent | Missing, daemon_json: DaemonJson | Absent | Missing) -> str:
+    """Where the engine keeps its data, or will once it runs."""
+    if isinstance(docker, Docker):
+        return docker.data_root
+    if isinstance(daemon_json, DaemonJson):
+        chosen = settings(daemon_json).get("data-root")
+        if isinstance(chosen, str):
+            return chosen
+    return DEFAULT_DATA_ROOT
+
+
+def settings(daemon_json: DaemonJson) -> dict[str, Any]:
+    """The engine's settings; empty where the file is not a JSON object (DEP006 says so)."""
+    if daemon_json.error is not None:
+        return {}
+    content: dict[str, Any] = json.loads(daemon_json.text or "{}")
+    return content
+
+
+def mount_of(path: str, mounts: Mounts) -> Mount:
+    """The mount that holds ``path``, there already or not. Raises ``Missing`` where none of those seen does."""
+    holding = [m for m in mounts.mounts if m.mount_point == "/" or f"{path}/".startswith(f"{m.mount_point}/")]
+    if not holding:
+        raise Missing(f"none of the mounts that were seen holds {path}")
+    return max(holding, key=lambda m: len(m.mount_point))

@@ -1,0 +1,1 @@
+"""Driver, CUDA, cuDNN, torch build and GPU architecture do not match."""

@@ -1,0 +1,209 @@
+"""What was installed to use the GPU, against the driver and the card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from provision.catalog import tables
+from provision.catalog.version import minor, numbers, older
+from provision.check import ERROR, WARNING, Finding, NotApplicable, check
+from provision.checks._words import listed
+from provision.fact import Missing
+from provision.facts.cuda import CudaLibraries, LibraryCopy
+from provision.facts.driver import NvidiaDriver
+from provision.facts.environment import Environment
+from provision.facts.gpus import Gpus
+from provision.facts.packages import PackageEnvironment, Packages, TorchBuild
+from provision.facts.pci import NvidiaCards
+from provision.facts.system import System
+
+
+def _torches(packages: Packages) -> list[tuple[PackageEnvironment, TorchBuild]]:
+    found = [(one, one.torch) for one in packages.environments if one.torch is not None]
+    if not found:
+        raise NotApplicable("torch is in none of the environments here")
+    return found
+
+
+@check("CUD009", ERROR, cause="torch-cpu-build")
+def torch_without_cuda(packages: Packages, cards: NvidiaCards) -> Iterator[Finding]:
+    """The torch in use was built without CUDA, on a machine with an NVIDIA card.
+
+    `torch.cuda.is_available()` is False with a perfect driver. It comes from an index of CPU wheels, from a lock that was
+    made on a machine without a GPU, or from a package that pulled another torch in. Only the environment that a plain
+    `python3` uses is judged; a CPU build elsewhere may be meant.
+
+    ## Fix
+    Install a CUDA build into that environment.
+
+    ## Proof
+    CUD-P1: the torch in the container is the accelerator's build.
+    """
+    for environment, torch in _torches(packages):
+        if environment.prefix == packages.in_use and torch.cuda is None and torch.hip is None:
+            yield Finding(
+                f"torch {torch.version} in {environment.prefix} was built without CUDA; {cards.cards[0].address} is an NVIDIA card",
+                measured={"torch": torch.version, "cuda": None, "prefix": environment.prefix},
+                needed={"cuda": True},
+                fix=(
+                    f"{environment.prefix}/bin/python3 -m pip install --force-reinstall torch=={torch.version.split('+')[0]}",
+                ),
+            )
+
+
+@check("CUD010", ERROR, cause="driver-too-old-for-cuda")
+def torch_newer_than_driver(packages: Packages, driver: NvidiaDriver) -> Iterator[Finding]:
+    """An installed torch was built for a CUDA major that the driver does not know.
+
+    Each CUDA major has an oldest driver. Across majors nothing starts (CUDA error 35); inside one major an older driver
+    runs newer builds, so torch for CUDA 12.8 works on a driver of CUDA 12.2.
+
+    ## Fix
+    Install a torch built for the driver's CUDA major, or a newer driver.
+
+    ## Proof
+    CUD-P4: a matrix product and a convolution on the GPU agree with the CPU.
+    """
+    for environment, torch in _torches(packages):
+        least = tables.minimum_driver(torch.cuda) if torch.cuda else None
+        if least and older(driver.version, least):
+            runs = [row.cuda for row in tables.drivers().major if not older(driver.version, row.minimum_driver)]
+            yield Finding(
+                f"torch {torch.version} in {environment.prefix} was built for CUDA {torch.cuda}, which needs driver {least} "
+                f"or newer; {driver.version} is loaded",
+                measured={"driver": driver.version, "torch": torch.version, "cuda": torch.cuda},
+                needed={"driver": least},
+                fix=(
+                    f"install driver {least} or newer",
+                    *((f"or: a torch built for CUDA {max(runs)}",) if runs else ()),
+                ),
+            )
+
+
+@check("CUD011", ERROR, cause="torch-arch-unsupported")
+def torch_has_no_kernels_for_gpu(packages: Packages, gpus: Gpus, system: System) -> Iterator[Finding]:
+    """An installed torch has no code for the GPU's architecture.
+
+    Everything imports, `torch.cuda.is_available()` is True, and the first kernel fails with "no kernel image is available
+    for execution on the device". A card needs code of its own generation; the ordinary wheels hold nothing that a driver
+    could compile for a newer one. Typical: Blackwell cards with torch 2.7 and older, Volta with 2.11 and newer.
+
+    ## Fix
+    Install a torch whose build covers the card: a newer release for a newer card, an older CUDA variant for an older one.
+
+    ## Proof
+    CUD-P5: the card's architecture is among those the build was compiled for.
+    """
+    if system.architecture != "x86_64":
+        raise NotApplicable(f"the table knows x86_64 wheels; this is {system.architecture}")
+    for environment, torch in _torches(packages):
+        row = next((w for w in tables.wheels() if (w.torch, w.cuda) == (minor(torch.version), torch.cuda)), None)
+        if row is None or row.ptx:
+            continue
+        for capability in sorted({gpu.compute_capability for gpu in gpus.gpus}):
+            if not _covers(row.architectures, capability):
+                cards = listed(sorted({gpu.name for gpu in gpus.gpus if gpu.compute_capability == capability}))
+                yield Finding(
+                    f"torch {torch.version} (CUDA {torch.cuda}) in {environment.prefix} was compiled for "
+                    f"{listed(row.architectures)}; {cards} is {capability}",
+                    measured={"compute_capability": capability, "torch": torch.version},
+                    needed={"architectures": list(row.architectures)},
+                    fix=(_covering(capability),),
+                )
+
+
+def _covers(architectures: tuple[str, ...], capability: str) -> bool:
+    """Code for X.z runs on X.y where z <= y; never across majors."""
+    major, low = numbers(capability)[:2]
+    return any(numbers(a)[0] == major and numbers(a)[1] <= low for a in architectures)
+
+
+def _covering(capability: str) -> str:
+    fitting = [w for w in tables.wheels() if _covers(w.architectures, capability)]
+    if not fitting:
+        return "no torch wheel in the table covers this card"
+    best = max(fitting, key=lambda w: (numbers(w.torch), numbers(w.cuda)))
+    return f"install torch {best.torch} built for CUDA {best.cuda}"
+
+
+def _first(libraries: CudaLibraries) -> LibraryCopy:
+    if not libraries.libcuda:
+        raise NotApplicable("no libcuda is here")
+    return libraries.libcuda[0]
+
+
+@check("CUD012", ERROR, cause="ld-library-path-shadow")
+def libcuda_stub_comes_first(libraries: CudaLibraries) -> Iterator[Finding]:
+    """The loader finds the toolkit's stub of libcuda before the real one.
+
+    The folder `…/stubs` of a CUDA toolkit holds an empty libcuda to link against. At run time it answers every call with
+    CUDA error 34 (or "CUDA driver is a stub library"), and torch reports no GPU.
+
+    ## Fix
+    Take the stubs folder out of LD_LIBRARY_PATH or /etc/ld.so.conf.d, then run `ldconfig`.
+
+    ## Proof
+    CUD-P2: every parameter of the model is on the GPU.
+    """
+    first = _first(libraries)
+    if "/stubs/" in first.path and first.source in ("LD_LIBRARY_PATH", "ldconfig"):
+        yield Finding(
+            f"the first libcuda is the stub {first.path} (through {first.source})",
+            measured={"path": first.path, "source": first.source},
+            needed={"path": "the driver's own libcuda.so.1"},
+            fix=(
+                'echo "$LD_LIBRARY_PATH"   # then leave the stubs folder out'
+                if first.source == "LD_LIBRARY_PATH"
+                else "grep -r stubs /etc/ld.so.conf.d   # then remove the line and run ldconfig",
+            ),
+        )
+
+
+@check("CUD013", ERROR, cause="compat-package-shadow")
+def compat_libcuda_older_than_driver(libraries: CudaLibraries, driver: NvidiaDriver) -> Iterator[Finding]:
+    """A CUDA compatibility library older than the driver is found before the driver's own.
+
+    The cuda-compat package puts a newer libcuda before an older driver's. After a driver upgrade the same folder holds an
+    older one, which the new kernel module refuses (CUDA error 803). On GeForce cards it never worked (error 804).
+
+    ## Fix
+    Take the compat folder out of LD_LIBRARY_PATH or /etc/ld.so.conf.d; the driver is new enough by itself.
+
+    ## Proof
+    CUD-P2: every parameter of the model is on the GPU.
+    """
+    first = _first(libraries)
+    if "/compat/" not in first.path:
+        return
+    if first.version is None:
+        raise Missing(f"{first.path} has no version in its name")
+    if older(first.version, driver.version):
+        yield Finding(
+            f"{first.path} is libcuda {first.version} and comes before that of the loaded driver, {driver.version}",
+            measured={"libcuda": first.version, "path": first.path},
+            needed={"libcuda": driver.version},
+            fix=("remove the compat folder from LD_LIBRARY_PATH and /etc/ld.so.conf.d, then run ldconfig",),
+        )
+
+
+@check("CUD014", WARNING, cause="cuda-visible-devices-or-mig")
+def every_gpu_is_hidden(environment: Environment, cards: NvidiaCards) -> Iterator[Finding]:
+    """CUDA_VISIBLE_DEVICES hides every GPU.
+
+    An empty value, or one that begins with -1, leaves a program without a GPU, and without a message: torch says CUDA
+    is not available.
+
+    ## Fix
+    Remove the variable where it is set (the shell's profile, the service's unit, the container's environment).
+
+    ## Proof
+    CUD-P2: every parameter of the model is on the GPU.
+    """
+    value = dict(environment.variables).get("CUDA_VISIBLE_DEVICES")
+    if value is not None and value.split(",")[0].strip() in ("", "-1"):
+        yield Finding(
+            f"CUDA_VISIBLE_DEVICES is {value!r}: none of {len(cards.cards)} is visible",
+            measured={"CUDA_VISIBLE_DEVICES": value},
+            needed={"CUDA_VISIBLE_DEVICES": None},
+            fix=("unset CUDA_VISIBLE_DEVICES",),
+        )

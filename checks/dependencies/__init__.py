@@ -1,0 +1,1 @@
+"""Python packages or the container engine conflict or are missing."""

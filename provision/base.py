@@ -1,0 +1,167 @@
+"""The base image: by digest from a registry where one is reachable, otherwise from the host's Debian archive.
+
+One setting, ``image.base``: ``"auto"``, ``"bootstrap"``, or ``"NAME@sha256:DIGEST"``. A name without a digest is
+refused: a tag can mean another image tomorrow.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomllib
+
+from provision import bootstrap
+from provision.engine import talking
+from provision.errors import ChangeError, UsageError
+from provision.progress import say
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+AUTO = "auto"
+BOOTSTRAP = "bootstrap"
+REGISTRY_SECONDS = 8  # a registry that can be reached answers in under 2; without a network this is what "auto" costs
+_PINNED = re.compile(r"(?P<name>[a-z0-9][a-z0-9._:/-]*)@(?P<digest>sha256:[0-9a-f]{64})")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Base:
+    """A base image that the engine has. ``source`` is registry or bootstrap; ``reused`` when nothing was fetched."""
+
+    reference: str
+    image_id: str
+    size_bytes: int
+    source: str
+    reused: bool
+
+
+def check_setting(setting: str, where: str = "image.base") -> str:
+    """``setting`` as it is. Raises ``UsageError`` naming ``where`` for anything but the three forms."""
+    if setting in (AUTO, BOOTSTRAP) or _PINNED.fullmatch(setting):
+        return setting
+    raise UsageError(
+        f'{where}: expected "auto", "bootstrap" or "NAME@sha256:" and 64 hex digits, got {setting!r}. A name without '
+        "a digest can mean another image tomorrow"
+    )
+
+
+def catalogued(python: str = "3.11", table: Path | None = None) -> str | None:
+    """The catalog's image for this Python as ``name@sha256:…``, or None where there is no row."""
+    for row in _rows(table):
+        if row["python"] == python:
+            return f"{row['name']}@{row['digest']}"
+    return None
+
+
+def ensure(
+    client: DockerClient,
+    setting: str = AUTO,
+    *,
+    cache_dir: Path,
+    suite: str,
+    architecture: str,
+    python: str = "3.11",
+    table: Path | None = None,
+) -> Base:
+    """The base image for ``setting``, fetched or made where the engine does not have it yet.
+
+    ``suite`` (VERSION_CODENAME) and ``architecture`` (Debian's name) are the host's. "auto" keeps to what the engine
+    already has, so a second run needs no network and changes nothing. ``table`` replaces the catalog's. Raises ``ChangeError``, ``UsageError``.
+    """
+    check_setting(setting)
+    made = bootstrap.reference(suite, architecture)
+    if setting == BOOTSTRAP:
+        return _present(client, made, BOOTSTRAP) or _make(client, suite, architecture, cache_dir)
+    if setting != AUTO:
+        return _present(client, setting, "registry") or _pull(client, setting)
+    pinned = catalogued(python, table)
+    if pinned is not None and (here := _present(client, pinned, "registry")):
+        return here
+    if here := _present(client, made, BOOTSTRAP):
+        return here
+    if pinned is not None and _reachable(client, pinned):
+        return _pull(client, pinned)
+    return _make(client, suite, architecture, cache_dir)
+
+
+def _present(client: DockerClient, reference: str, source: str) -> Base | None:
+    import docker.errors
+
+    with talking(f"looking for {reference}"):
+        try:
+            found = _api(client).inspect_image(reference)
+        except docker.errors.ImageNotFound:
+            return None
+    return _base(found, reference, source, reused=True)
+
+
+def _reachable(client: DockerClient, reference: str) -> bool:
+    """Whether the registry answers the engine for ``reference`` (the engine pulls, so its network counts)."""
+    import docker.errors
+    import requests
+
+    patience = client.api.timeout
+    client.api.timeout = REGISTRY_SECONDS
+    try:
+        _api(client).inspect_distribution(reference)
+    except (docker.errors.APIError, requests.RequestException) as error:
+        say(f"no registry reachable for {reference} ({_first_line(error)}); using the Debian archive instead")
+        return False
+    finally:
+        client.api.timeout = patience
+    return True
+
+
+def _pull(client: DockerClient, reference: str) -> Base:
+    say(f"fetching {reference}")
+    name, _, digest = reference.partition("@")
+    with talking(f"fetching {reference}"):
+        for event in client.api.pull(name, tag=digest, stream=True, decode=True):
+            if "error" in event:
+                raise ChangeError(f"fetching {reference} failed: {event['error']}", f"docker pull {reference}")
+    here = _present(client, reference, "registry")
+    if here is None:
+        raise ChangeError(f"{reference} was fetched but the engine does not have it", f"docker pull {reference}")
+    return replace(here, reused=False)
+
+
+def _make(client: DockerClient, suite: str, architecture: str, cache_dir: Path) -> Base:
+    made = bootstrap.reference(suite, architecture)
+    kept = bootstrap.make(suite, architecture, cache_dir)
+    with talking(f"loading {made}"), kept.open("rb") as file:
+        try:
+            for event in _api(client).load_image(file):
+                if "error" in event:
+                    raise ChangeError(f"loading {made} failed: {event['error']}", "provision build")
+        except ChangeError:
+            kept.unlink()  # a damaged archive would fail the same way for ever
+            raise
+    here = _present(client, made, BOOTSTRAP)
+    if here is None:
+        kept.unlink()
+        raise ChangeError(f"{made} was loaded but the engine does not have it", "provision build")
+    return replace(here, reused=False)
+
+
+def _base(found: Mapping[str, Any], reference: str, source: str, *, reused: bool) -> Base:
+    return Base(reference=reference, image_id=found["Id"], size_bytes=found["Size"], source=source, reused=reused)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(getattr(error, "explanation", "") or error).strip().splitlines() or [""])[0]
+
+
+def _rows(table: Path | None) -> list[dict[str, Any]]:
+    source = table or resources.files("provision.catalog") / "base_images.toml"
+    rows: list[dict[str, Any]] = tomllib.loads(source.read_text(encoding="utf-8")).get("image", [])
+    return rows
+
+
+def _api(client: DockerClient) -> Any:
+    """The SDK's low-level half, of which the type stubs know only a part."""
+    return client.api

@@ -1,0 +1,155 @@
+"""What will be changed, from the plan, the facts and the files as they are. Pure: nothing is looked at here.
+
+A step whose outcome depends on another one that has not run yet (the image, where no engine is installed) is listed
+with the reason why it cannot be previewed, never left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from provision.evidence import Ours, Present
+from provision.fact import Absent, Missing, Snapshot
+from provision.facts.docker import Docker, Images
+from provision.plan import Plan
+from provision.render import Manifest, ManifestFile
+
+NO_NEWLINE = "\\ No newline at end of file"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """One thing that will be different.
+
+    ``detail``: one line, for a file a unified diff. ``additive``: adds only, and undoing takes it back. ``needs``: the
+    name that ``--allow`` must give first, or None. ``reason``: why it cannot be previewed, where ``previewable`` is false.
+    """
+
+    kind: Literal["package", "file", "unit", "image", "folder"]
+    what: str
+    detail: str
+    additive: bool = True
+    needs: str | None = None
+    previewable: bool = True
+    reason: str = ""
+
+
+def preview(
+    plan: Plan,
+    snapshot: Snapshot,
+    manifest: Manifest,
+    wanted: Mapping[str, str],
+    present: Present,
+    ours: Ours = Ours(),  # noqa: B008 (frozen)
+) -> tuple[Change, ...]:
+    """Every change that applying ``plan`` would make, in the order of the roles.
+
+    ``wanted``: destination to rendered text. ``present``: the files as they are (``evidence.look``). ``ours``: what
+    earlier runs put there, so that repairing it is not changing somebody else's.
+    """
+    folders, files = tuple(_folders(plan, manifest, present)), tuple(_files(manifest, wanted, present, ours))
+    packages = tuple(_packages(plan, present))
+    engine_comes = any(p.what == plan.dependencies.engine for p in packages)
+    unit = tuple(_engine(plan, snapshot, manifest, files, engine_comes))
+    return (*folders, *files, *packages, *unit, *_image(plan, snapshot, engine_comes))
+
+
+def _folders(plan: Plan, manifest: Manifest, present: Present) -> Iterator[Change]:
+    state = plan.storage.state_folder
+    needed = {state, f"{state}/runs", *(f.destination.rpartition("/")[0] for f in manifest.files)}
+    for folder in sorted(needed & set(present.missing_folders)):
+        yield Change(kind="folder", what=folder, detail="make it")
+
+
+def _files(manifest: Manifest, wanted: Mapping[str, str], present: Present, ours: Ours) -> Iterator[Change]:
+    for file in manifest.files:
+        before, after = present.text(file.destination), wanted[file.destination]
+        # A file that an earlier run made is ours; so is one that only we know (not shared), whoever wrote it last.
+        foreign = before is not None and file.shared and file.destination not in ours.files
+        if before != after:
+            yield Change(
+                kind="file",
+                what=file.destination,
+                detail=unified(file.destination, before, after),
+                additive=not foreign,
+                needs="config" if foreign else None,
+            )
+        elif state := _other_state(file, present):
+            yield Change(
+                kind="file",
+                what=file.destination,
+                detail=state,
+                additive=not foreign,
+                needs="config" if foreign else None,
+            )
+
+
+def _other_state(file: ManifestFile, present: Present) -> str:
+    """What is different about a file whose content is right; "" where nothing is."""
+    now = present.files[file.destination][0]
+    pairs = (("mode", now.mode, file.mode), ("owner", now.owner, file.owner), ("group", now.group, file.group))
+    return ", ".join(f"{name} {old} -> {new}" for name, old, new in pairs if old != new)
+
+
+def unified(path: str, before: str | None, after: str) -> str:
+    """A unified diff; against nothing where there is no file."""
+    old, new = _lines(before or ""), _lines(after)
+    named = path if before is not None else "/dev/null"
+    return "".join(difflib.unified_diff(old, new, named, path))
+
+
+def _lines(text: str) -> list[str]:
+    lines = text.splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):
+        lines[-1] += f"\n{NO_NEWLINE}\n"
+    return lines
+
+
+def _packages(plan: Plan, present: Present) -> Iterator[Change]:
+    for name in plan.dependencies.packages:
+        if name not in present.package_names:
+            yield Change(kind="package", what=name, detail="install it, with what it depends on")
+
+
+def _engine(
+    plan: Plan, snapshot: Snapshot, manifest: Manifest, files: tuple[Change, ...], comes: bool
+) -> Iterator[Change]:
+    """The engine is started, or takes up changed settings."""
+    how = {"systemd": "under systemd", "sysvinit": "as a sysvinit service", "direct": "as a background process"}
+    start = f"start it {how[plan.dependencies.start]}"
+    docker = snapshot.get(Docker)
+    if comes:
+        why = "it stands on a package that is not installed yet"
+        yield Change(kind="unit", what="docker", detail=start, previewable=False, reason=why)
+    elif isinstance(docker, Absent):
+        yield Change(kind="unit", what="docker", detail=start)
+    elif isinstance(docker, Missing):
+        # A socket that is there and does not answer is what a stopped engine leaves behind.
+        yield Change(kind="unit", what="docker", detail=start, previewable=False, reason=docker.reason)
+    else:
+        restarting = {f.destination for f in manifest.files if f.restart} & {c.what for c in files}
+        if restarting:
+            busy = docker.running_containers > 0 and not docker.live_restore
+            yield Change(
+                kind="unit",
+                what="docker",
+                detail=f"restart it: {', '.join(sorted(restarting))} changes"
+                + (f"; {docker.running_containers} running containers stop" if busy else ""),
+                additive=not busy,
+                needs="config" if busy else None,
+            )
+
+
+def _image(plan: Plan, snapshot: Snapshot, engine_comes: bool) -> Iterator[Change]:
+    images = snapshot.get(Images)
+    wanted = plan.rollout.image
+    if not isinstance(images, (Absent, Missing)):
+        if any(wanted in image.tags for image in images.images):
+            return
+        why = "what is in it follows from the lock; it is built once the engine runs"
+    else:
+        why = "no engine is installed yet" if engine_comes or isinstance(images, Absent) else images.reason
+    yield Change(kind="image", what=wanted, detail="build it from the lock", previewable=False, reason=why)

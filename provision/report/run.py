@@ -1,0 +1,79 @@
+"""What a report of one run is made from. Changes and proofs are the lines of ``apply.jsonl`` and ``proof.jsonl``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, NotRequired, TypedDict
+
+from provision.cause import Cause
+from provision.check import Result
+from provision.fact import Snapshot
+
+GPU_NOT_RUN = "GPU path: not yet run on hardware"
+
+
+class Change(TypedDict):
+    """One managed thing. ``changed``: it was (in a preview: it will be) changed; false where it was already right.
+
+    A preview adds ``diff`` (unified, files only), ``allow`` (the name that ``--allow`` must give first) and
+    ``opaque`` (why it cannot be previewed).
+    """
+
+    what: str
+    kind: str
+    changed: bool
+    detail: str
+    diff: NotRequired[str]
+    allow: NotRequired[str]
+    opaque: NotRequired[str]
+
+
+class Proof(TypedDict):
+    """One line of ``proof.jsonl``. ``reason`` is there when the proof could not run or does not hold."""
+
+    code: str
+    roadblock: str
+    proved: bool
+    promised: Mapping[str, Any]
+    measured: Mapping[str, Any]
+    seconds: float
+    reason: NotRequired[str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One run of ``provision up`` or ``verify``.
+
+    ``results`` and ``causes`` are the machine as it is now; ``before`` are the causes found before anything was
+    changed. ``seconds`` maps a stage to how long it took, in the order they ran. ``gpu_ran``: the proofs ran on a
+    real card. ``about`` is shown as it is given (who, when, plan hash, tool version).
+    """
+
+    machine: str
+    results: Sequence[Result] = ()
+    causes: Sequence[Cause] = ()
+    before: Sequence[Cause] = ()
+    changes: Sequence[Change] = ()
+    proofs: Sequence[Proof] = ()
+    seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    gpu_ran: bool = False
+    directory: str = ""
+    about: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    facts: Snapshot | None = None
+
+    @property
+    def repaired(self) -> tuple[Cause, ...]:
+        """The causes that were found before the changes and are gone now."""
+        left = {c.cause for c in self.causes}
+        return tuple(c for c in self.before if c.cause not in left)
+
+    @property
+    def changed(self) -> tuple[Change, ...]:
+        """What this run changed."""
+        return tuple(c for c in self.changes if c["changed"])
+
+    @property
+    def unproved(self) -> tuple[Proof, ...]:
+        """The proofs that do not hold or could not run."""
+        return tuple(p for p in self.proofs if not p["proved"])

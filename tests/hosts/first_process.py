@@ -1,0 +1,47 @@
+"""Process 1 of a fresh machine: ``first_process.py SHARED FOLDER...`` in new mount and process namespaces."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def main() -> None:
+    shared, *folders = sys.argv[1:]
+    work = Path("/mnt")  # any folder: only this namespace sees what is mounted on it
+    mount("-t", "tmpfs", "tmpfs", str(work))
+    for name in ("upper", "work", "root"):
+        (work / name).mkdir()
+    root = work / "root"
+    mount("-t", "overlay", "overlay", "-o", f"lowerdir=/,upperdir={work}/upper,workdir={work}/work", str(root))
+    for folder in ("/dev", "/sys", *folders):
+        if folder in ("/dev", "/sys") or os.stat(folder).st_dev != os.stat("/").st_dev:
+            (root / folder.lstrip("/")).mkdir(parents=True, exist_ok=True)
+            mount("--rbind", folder, str(root / folder.lstrip("/")))
+    (root / shared.lstrip("/")).mkdir(parents=True, exist_ok=True)
+    mount("--bind", shared, str(root / shared.lstrip("/")))
+    mount("-t", "proc", "proc", str(root / "proc"))
+    mount("-t", "tmpfs", "tmpfs", str(root / "run"))
+    (root / "run/lock").mkdir()
+    # The engine's data on a plain file system: overlay on overlay is refused by the kernel.
+    mount("-t", "tmpfs", "tmpfs", str(root / "var/tmp"))
+    os.chroot(root)
+    os.chdir("/")
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while True:
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        time.sleep(0.05)
+
+
+def mount(*arguments: str) -> None:
+    subprocess.run(["mount", *arguments], check=True)
+
+
+main()
