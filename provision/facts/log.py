@@ -12,8 +12,8 @@ _KEEP = 100
 _TIME = r"^(?:\[\s*(?P<time>\d+\.\d+)\] )?.*"
 _XID = re.compile(_TIME + r"NVRM: Xid \(PCI:(?P<pci>[0-9a-fA-F:.]+)\): (?P<code>\d+), ?(?P<text>.*)$", re.MULTILINE)
 _OOM = re.compile(
-    _TIME
-    + r"(?P<cgroup>Memory cgroup out of memory|Out of memory): Killed process (?P<pid>\d+) \((?P<name>.*?)\)(?=,? (?:total-vm|UID)|,?$)"
+    _TIME + r"(?P<cgroup>Memory cgroup out of memory|Out of memory): Killed process (?P<pid>\d+) "
+    r"\((?P<name>.*?)\)(?=,? (?:total-vm|UID)|,?$)"
     r"(?:.*?anon-rss:(?P<kib>\d+)kB)?",
     re.MULTILINE,
 )
