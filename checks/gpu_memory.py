@@ -177,12 +177,12 @@ def shared_memory_too_small(shm: SharedMemory, cards: NvidiaCards) -> Iterator[F
 
     ## Proof
     None yet: the smoke test uses one GPU. `provision doctor --select MEM006` measures again.
-    """
+    """  # noqa: S108
     _several_cards(cards)
     row = tables.thresholds().limit["shared_memory_bytes"]
     if shm.total_bytes < row.value:
         yield Finding(
-            f"/dev/shm has {size(shm.total_bytes)}; {counted(len(cards.cards), 'GPU')} need {size(row.value)}",
+            f"/dev/shm has {size(shm.total_bytes)}; {counted(len(cards.cards), 'GPU')} need {size(row.value)}",  # noqa: S108
             measured={"total_bytes": shm.total_bytes},
             needed={"total_bytes": row.value},
             fix=("mount -o remount,size=1g /dev/shm", "or, for a container: docker run --shm-size=1g …"),

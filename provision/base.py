@@ -72,7 +72,7 @@ def ensure(
 
     ``suite`` (VERSION_CODENAME) and ``architecture`` (Debian's name) are the host's. "auto" keeps to what the engine
     already has, so a second run needs no network and changes nothing. ``table`` replaces the catalog's. Raises ``ChangeError``, ``UsageError``.
-    """
+    """  # noqa: E501
     check_setting(setting)
     made = bootstrap.reference(suite, architecture)
     if setting == BOOTSTRAP:

@@ -77,14 +77,10 @@ def build(plan: Plan, rendered: Path, snapshot: Snapshot, client: DockerClient |
         architecture=DEBIAN_ARCHITECTURES.get(system.architecture, system.architecture),
         python=PYTHON,
     )
-    parts = {
-        "requirements.txt": lock,
-        "smoke": Path(str(resources.files("provision.payload") / "smoke")),
-        f"installer/{installer.name}": installer,
-        **{f"wheelhouse/{w.filename}": house.folder / w.filename for w in house.wheels},
-    }
+    payload = Path(str(resources.files("provision.payload") / "smoke"))
+    more = image.parts(lock, [house.folder / w.filename for w in house.wheels], installer, payload)
     built = image.build(
-        client, rendered / "image", plan.rollout.image, plan.rollout.labels, base_id=found.image_id, parts=parts
+        client, rendered / "image", plan.rollout.image, plan.rollout.labels, base_id=found.image_id, more=more
     )
     say(f"image {built.tag}: {'unchanged' if built.reused else 'built'}")
     return Image(

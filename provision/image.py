@@ -54,7 +54,8 @@ def build(
     """Build ``context`` on the base image ``base_id`` and tag it.
 
     ``context`` holds the rendered Dockerfile; ``more`` (from ``parts()``) adds files and folders under their own
-    names. Labels travel beside the Dockerfile, so any text is data. Raises ``ChangeError`` with the real cause; nothing of the build remains then.
+    names. Labels travel beside the Dockerfile, so any text is data. Raises ``ChangeError`` with the real cause; nothing of
+    the build remains then.
     """
     entries = archive.gather(context, more or {})
     lock = next((entry for entry in entries if entry.name == LOCK_NAME), None)

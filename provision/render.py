@@ -66,6 +66,8 @@ def yaml_string(text: str) -> str:
 
 def unsafe_yaml(value: Any) -> str:
     """A value in YAML's flow style with every string tagged ``!unsafe``, keys included as plain quoted scalars."""
+    if value == "":
+        return '""'  # ansible-core 2.19 reads !unsafe "" as null (seen 2026-11-24), and an empty string is no template
     if isinstance(value, str):
         return f"!unsafe {yaml_string(value)}"
     if isinstance(value, dict):
@@ -151,9 +153,9 @@ def _image(plan: Plan) -> dict[str, Any]:
         "base": plan.dependencies.base if "@" in plan.dependencies.base else "provision/base",
         "python": "3.11",
         "lock": "requirements.txt",
-        "user_id": plan.isolation.uid,
-        "group_id": plan.isolation.gid,
-        "environment": {**plan.isolation.environment, "PYTORCH_ALLOC_CONF": plan.fragmentation.allocator_conf},
+        "uid": plan.isolation.uid,
+        "gid": plan.isolation.gid,
+        "env": {**plan.isolation.environment, "PYTORCH_ALLOC_CONF": plan.fragmentation.allocator_conf},
     }
 
 

@@ -56,14 +56,14 @@ WINGS: dict[str, dict[str, str]] = {
         "proof": "provision/payload/smoke/proofs/storage.py",
     },
     "cuda": {
-        "check": "checks/cuda.py",
+        "check": "checks/cuda",
         "plan": "provision/plan/cuda.py",
         "role": "none: a driver comes from the vendor's repository and asks for a reboot; the findings give the commands",
         "template": _NO_FILE,
         "proof": "provision/payload/smoke/proofs/cuda.py",
     },
     "dependencies": {
-        "check": "checks/dependencies.py",
+        "check": "checks/dependencies",
         "plan": "provision/plan/dependencies.py",
         "role": "playbooks/roles/dependencies",
         "template": "templates/dependencies",

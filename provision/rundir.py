@@ -1,6 +1,7 @@
 """The run directory: one folder per machine and run that holds every noun of the road.
 
-.provision/<machine>/runs/0007/   run.json facts.json findings.json plan.json rendered/ apply.jsonl replaced/ proof.jsonl report.html
+.provision/<machine>/runs/0007/   run.json facts.json findings.json plan.json rendered/
+                                     apply.jsonl replaced/ proof.jsonl report.html
 .provision/<machine>/latest       a link to the newest run
 """
 

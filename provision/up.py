@@ -136,7 +136,7 @@ def apply_run(run: RunDirectory, spec: Spec, *, only: str | None, yes: bool, all
         journey = _begin(spec, "apply", run)
         if (now := road.plan_of(journey.seen)).digest != planned.digest:
             raise ChangeError(
-                f"the machine has changed since run {run.number} was planned (plan {planned.digest[:12]}, now {now.digest[:12]}); "
+                f"the machine has changed since run {run.number} was planned (plan {planned.digest[:12]}, now {now.digest[:12]}); "  # noqa: E501
                 "nothing was changed",
                 "provision plan",
             )
@@ -149,14 +149,21 @@ def apply_run(run: RunDirectory, spec: Spec, *, only: str | None, yes: bool, all
 
 def undo_run(run: RunDirectory) -> int:
     """Take back what a run changed."""
-    from provision import engine, image, undo
+    from provision import undo
     from provision.report import out, text
 
     with machine_lock.hold():
-        undone = undo.undo(run.path, lambda name: image.remove(engine.engine(), name))
+        undone = undo.undo(run.path, _remove_image)
         road.note(run, undone=road.now())
     out.emit(text.undone(undone))
     return 0
+
+
+def _remove_image(name: str) -> None:
+    from provision import engine
+
+    with engine.talking(f"removing {name}"):
+        engine.engine().images.remove(name)
 
 
 def verify_run(run: RunDirectory, spec: Spec) -> int:

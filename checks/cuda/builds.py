@@ -42,7 +42,7 @@ def torch_without_cuda(packages: Packages, cards: NvidiaCards) -> Iterator[Findi
     for environment, torch in _torches(packages):
         if environment.prefix == packages.in_use and torch.cuda is None and torch.hip is None:
             yield Finding(
-                f"torch {torch.version} in {environment.prefix} was built without CUDA; {cards.cards[0].address} is an NVIDIA card",
+                f"torch {torch.version} in {environment.prefix} was built without CUDA; {cards.cards[0].address} is an NVIDIA card",  # noqa: E501
                 measured={"torch": torch.version, "cuda": None, "prefix": environment.prefix},
                 needed={"cuda": True},
                 fix=(

@@ -40,7 +40,9 @@ def emit(text: str, path: str | os.PathLike[str] | None = None) -> None:
         else:
             write_whole(target, content)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror}; give -o a file in a folder you can write to") from None
+        raise UsageError(
+            f"{path}: cannot be written: {error.strerror}; give -o a file in a folder you can write to"
+        ) from None
     except OSError as error:
         raise ProvisionError(f"{path}: cannot be written: {error.strerror}; nothing was left there") from None
 

@@ -21,7 +21,17 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 # Process 1 of the machine: builds its root, says so, and buries the dead until it is killed.
 FIRST = HERE / "first_process.py"
-BARE_WITHOUT = ("docker.io", "docker-ce", "containerd", "containerd.io", "runc", "python3-apt", "debootstrap", "mmdebstrap", "iptables")
+BARE_WITHOUT = (
+    "docker.io",
+    "docker-ce",
+    "containerd",
+    "containerd.io",
+    "runc",
+    "python3-apt",
+    "debootstrap",
+    "mmdebstrap",
+    "iptables",
+)
 
 
 class FreshMachine:
@@ -67,7 +77,11 @@ class FreshMachine:
     def state(self) -> dict[str, Any]:
         """What undo must bring back: packages, files that matter, processes."""
         packages = self.run("dpkg-query", "--show", "--showformat=${Package} ${Version} ${db:Status-Status}\n").stdout
-        tree = self.run("sh", "-c", "find /etc /var/lib /opt /usr/local -xdev -newer /etc/hostname >/dev/null; find /etc /var/lib/docker /var/lib/containerd /var/lib/provision -xdev 2>/dev/null | sort; true").stdout
+        tree = self.run(
+            "sh",
+            "-c",
+            "find /etc /var/lib /opt /usr/local -xdev -newer /etc/hostname >/dev/null; find /etc /var/lib/docker /var/lib/containerd /var/lib/provision -xdev 2>/dev/null | sort; true",  # noqa: E501
+        ).stdout
         processes = self.run("ps", "-eo", "comm=").stdout.split()
         return {
             "packages": [p for p in packages.splitlines() if p.endswith(" installed")],

@@ -7,8 +7,10 @@ import time
 from pathlib import Path
 
 from provision import apply, codec, errors, evidence, fact, facts, plan, preview, render, spec, undo
-from provision import host as _h; _h.READ_LIMIT_BYTES = 8 << 20  # E-LOCAL
-from provision.host import LocalHost
+from provision import host as _h
+
+_h.READ_LIMIT_BYTES = 8 << 20  # E-LOCAL
+from provision.host import LocalHost  # noqa: E402
 
 
 def snapshot():
@@ -24,7 +26,9 @@ def prepare(run: Path, changes: dict) -> tuple:
     seen, wish = snapshot(), codec.load(spec.Spec, {})
     cuda, audit = plan.Cuda.desire(seen, wish), plan.Audit.desire()
     dependencies = plan.Dependencies.desire(seen, wish, cuda, audit)
-    dependencies = dataclasses.replace(dependencies, **{k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()})
+    dependencies = dataclasses.replace(
+        dependencies, **{k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()}
+    )
     wanted = plan.Plan(
         machine=seen.machine,
         model="bundled",
@@ -61,7 +65,9 @@ def main() -> dict:
             return {"results": codec.dump(apply.check_mode(folder / "rendered", wanted, seen))}
         manifest = apply.read_manifest(folder / "rendered")
         present = evidence.look(LocalHost(), manifest, wanted)
-        changes = preview.preview(wanted, seen, manifest, apply.wanted(folder / "rendered", manifest), present, evidence.ours(folder.parent))
+        changes = preview.preview(
+            wanted, seen, manifest, apply.wanted(folder / "rendered", manifest), present, evidence.ours(folder.parent)
+        )
         if command == "preview":
             return {"changes": codec.dump(changes)}
         done = apply.apply(folder / "rendered", folder, wanted, seen, only=options.get("only"))

@@ -18,7 +18,7 @@ def main() -> None:
     root = work / "root"
     mount("-t", "overlay", "overlay", "-o", f"lowerdir=/,upperdir={work}/upper,workdir={work}/work", str(root))
     for folder in ("/dev", "/sys", *folders):
-        if folder in ("/dev", "/sys") or os.stat(folder).st_dev != os.stat("/").st_dev:
+        if folder in ("/dev", "/sys") or os.stat(folder).st_dev != os.stat("/").st_dev:  # noqa: PTH116
             (root / folder.lstrip("/")).mkdir(parents=True, exist_ok=True)
             mount("--rbind", folder, str(root / folder.lstrip("/")))
     (root / shared.lstrip("/")).mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 SUITE = platform.freedesktop_os_release()["VERSION_CODENAME"]
-ARCHITECTURE = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=True).stdout.strip()
+ARCHITECTURE = subprocess.run(
+    ["dpkg", "--print-architecture"], capture_output=True, text=True, check=True
+).stdout.strip()
 CACHE = Path(os.environ.get("PROVISION_CACHE", Path.home() / ".cache/provision"))
 STAND_IN = (Path(__file__).parent / "stand_in.py").read_text()
 
@@ -46,7 +48,9 @@ class Ingredients:
     def parts(self) -> dict[str, Path]:
         return image.parts(self.lock, [self.wheel], self.installer, self.payload)
 
-    def build(self, client: DockerClient, base_id: str, tag: str = "provision-test/smoke:one", **labels: str) -> image.Built:
+    def build(
+        self, client: DockerClient, base_id: str, tag: str = "provision-test/smoke:one", **labels: str
+    ) -> image.Built:
         return image.build(client, self.context, tag, labels, base_id=base_id, more=self.parts())
 
 
@@ -56,7 +60,10 @@ def make_wheel(folder: Path, name: str = "tinydep", padding_bytes: int = 0) -> P
     info = f"{name}-1.0.dist-info"
     files[f"{info}/METADATA"] = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n".encode()
     files[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-    hashes = {key: base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode() for key, data in files.items()}
+    hashes = {
+        key: base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+        for key, data in files.items()
+    }
     files[f"{info}/RECORD"] = "".join(
         [*(f"{key},sha256={hashes[key]},{len(data)}\n" for key, data in files.items()), f"{info}/RECORD,,\n"]
     ).encode()
@@ -83,7 +90,9 @@ def make_ingredients(folder: Path, padding_bytes: int = 0, **env: str) -> Ingred
     context.mkdir(parents=True)
     payload.mkdir()
     # The same switches as in provision/render.py; a missing variable is an error.
-    jinja = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True)
+    jinja = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
+    )
     jinja.filters["dockerfile_string"] = dockerfile_string
     template = jinja.from_string((ROOT / "templates/image/Dockerfile.j2").read_text())
     values: dict[str, Any] = {"uid": 10001, "gid": 10001, "lock": "test", "env": {"HF_HUB_OFFLINE": "1", **env}}
@@ -116,7 +125,9 @@ def base_image(client: DockerClient) -> base.Base:
 
 @pytest.fixture(scope="session")
 def built(client: DockerClient, base_image: base.Base, tmp_path_factory: pytest.TempPathFactory) -> image.Built:
-    return make_ingredients(tmp_path_factory.mktemp("built")).build(client, base_image.image_id, "provision-test/smoke:run")
+    return make_ingredients(tmp_path_factory.mktemp("built")).build(
+        client, base_image.image_id, "provision-test/smoke:run"
+    )
 
 
 @pytest.fixture

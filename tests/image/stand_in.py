@@ -27,7 +27,7 @@ def look():
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     tell(
         uid=os.getuid(),
-        interfaces=sorted(os.listdir("/sys/class/net")),
+        interfaces=sorted(os.listdir("/sys/class/net")),  # noqa: PTH208
         capabilities=int(status["CapEff"], 16) | int(status["CapBnd"], 16),
         no_new_privileges=int(status["NoNewPrivs"]),
         writable={path: writable(path) for path in ("/opt/provision", "/etc", "/var/tmp", "/tmp", "/run/provision")},

@@ -185,6 +185,28 @@ def test_both_resolvers_go_where_the_settings_say_and_nowhere_else(
 
 
 @pytest.mark.parametrize("resolver", RESOLVERS)
+def test_what_the_settings_do_not_name_is_not_asked(
+    resolver: Resolver,
+    wheels: Path,
+    serve: Callable,
+    make_wheel: Callable,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """A pip.conf with a folder and an index of its own; the settings in hand know neither."""
+    make_wheel(tmp_path / "stray", "lib", "9.0")
+    stray = serve(tmp_path / "stray")
+    (tmp_path / "pip.conf").write_text(
+        f"[global]\nfind-links = {tmp_path / 'stray'}\nextra-index-url = {stray.url}\nconstraint = /nowhere.txt\n"
+    )
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    pins = resolve("lib\n", target=TARGET, settings=IndexSettings(index_url=serve(wheels).url), resolver=resolver)
+    assert [(pin.name, pin.version) for pin in pins] == [("lib", "1.1")]
+    assert stray.asked == []
+
+
+@pytest.mark.parametrize("resolver", RESOLVERS)
 def test_a_resolver_that_fails_does_not_tell_the_password(
     resolver: Resolver, wheels: Path, serve: Callable, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from provision.payload.smoke import lockfile, proof, sums
 from provision.payload.smoke.promise import promised_weight_bytes, stored_tensors
 from provision.payload.smoke.proofs import cuda, isolation
@@ -31,8 +32,9 @@ REQUEST: dict[str, Any] = {
 def run(request: object, tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     path = tmp_path / "request.json"
     path.write_text(request if isinstance(request, str) else json.dumps(request))
-    return subprocess.run(
+    return subprocess.run(  # noqa: PLW1510, RUF100
         [sys.executable, "-m", "smoke", "--request", path],
+        check=False,
         cwd=PAYLOAD,
         env=os.environ | environment,
         capture_output=True,
@@ -65,11 +67,19 @@ def test_a_request_that_is_not_json_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_proof_and_one_that_cannot_run_are_not_proved_and_not_absent(tmp_path: Path) -> None:
-    proofs = [{"code": "ZZZ-P9", "promised": {}}, {"code": "DEP-P1", "promised": {}}, {"code": "CUD-P2", "promised": {}}]
+    proofs = [
+        {"code": "ZZZ-P9", "promised": {}},
+        {"code": "DEP-P1", "promised": {}},
+        {"code": "CUD-P2", "promised": {}},
+    ]
     done = run(REQUEST | {"proofs": proofs}, tmp_path)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 1
-    assert [(line["code"], line["proved"]) for line in lines] == [("ZZZ-P9", False), ("DEP-P1", False), ("CUD-P2", False)]
+    assert [(line["code"], line["proved"]) for line in lines] == [
+        ("ZZZ-P9", False),
+        ("DEP-P1", False),
+        ("CUD-P2", False),
+    ]
     assert lines[0]["reason"].startswith("unknown proof ZZZ-P9")
     assert lines[1]["reason"] == "could not run: the request names no lock"
     assert lines[2]["reason"] == "CUD-P2 is for cuda, not for cpu"
@@ -149,7 +159,7 @@ def test_promised_bytes_count_every_tensor(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_weights_or_with_damaged_ones_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no \\*.safetensors"):
+    with pytest.raises(ValueError, match=r"no \*\.safetensors"):  # noqa: RUF043, RUF100
         stored_tensors(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"\xff" * 16)
     with pytest.raises(ValueError, match="not a safetensors file"):
@@ -157,7 +167,10 @@ def test_a_folder_without_weights_or_with_damaged_ones_is_named(tmp_path: Path) 
 
 
 def test_a_lock_is_read_with_hashes_markers_and_comments() -> None:
-    text = "# head\nTyping_Extensions==4.1 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n    # via x\n--require-hashes\nuvicorn[standard]==0.3 ; python_version > '3'\n"
+    text = (
+        "# head\nTyping_Extensions==4.1 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n    # via x\n"
+        "--require-hashes\nuvicorn[standard]==0.3 ; python_version > '3'\n"
+    )
     assert lockfile.pins(text) == {"typing-extensions": "4.1", "uvicorn": "0.3"}
     with pytest.raises(ValueError, match="line 2: expected name==version"):
         lockfile.pins("a==1\nb>=2\n")

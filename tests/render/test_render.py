@@ -146,3 +146,14 @@ def test_the_plan_decides_the_tag(tmp_path: Path) -> None:
     one = made()
     other = dataclasses.replace(one, rollout=dataclasses.replace(one.rollout, tag="cpu-ffffffffffff"))
     assert one.digest != other.digest
+
+
+def test_an_empty_string_stays_an_empty_string_in_ansible(tmp_path: Path) -> None:
+    (tmp_path / "vars.yml").write_text(f"value: {render.unsafe_yaml({'a': ''})}\n")
+    (tmp_path / "play.yml").write_text(
+        "- hosts: localhost\n  gather_facts: false\n  tasks:\n"
+        '    - ansible.builtin.assert: {that: ["value.a is string", "value.a == \'\'"]}\n'
+    )
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-e", "@vars.yml", "play.yml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

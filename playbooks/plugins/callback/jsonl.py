@@ -43,7 +43,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
-        self._results = Path(os.environ["PROVISION_JSONL"]).open("a", encoding="utf-8")  # for the whole run
+        self._results = Path(os.environ["PROVISION_JSONL"]).open("a", encoding="utf-8")  # for the whole run  # noqa: SIM115
         self._stop = Path(os.environ["PROVISION_STOP"])
         self._parent = int(os.environ["PROVISION_PARENT"])
 

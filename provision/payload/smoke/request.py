@@ -41,13 +41,14 @@ def read_request(path: Path) -> Request:
         raise BadRequest(f"{path}: unknown key {unknown[0]}; expected {', '.join(KEYS)}")
     expect(path, "schema", content.get("schema") == SCHEMA, str(SCHEMA))
     expect(path, "device", content.get("device") in ACCELERATORS, " or ".join(ACCELERATORS))
-    model, lock = content.get("model"), content.get("lock")
+    model: Any = content.get("model")
+    lock: Any = content.get("lock")
     expect(path, "model", isinstance(model, str) and model != "", "a folder")
     expect(path, "lock", lock is None or (isinstance(lock, str) and lock != ""), "a file or null")
-    listed = content.get("proofs")
+    listed: Any = content.get("proofs")
     expect(path, "proofs", isinstance(listed, list) and len(listed) > 0, "a list with at least one proof")
     proofs: dict[str, dict[str, Any]] = {}
-    for index, entry in enumerate(listed):
+    for index, entry in enumerate(listed or []):
         where = f"proofs[{index}]"
         expect(path, where, isinstance(entry, dict) and set(entry) == {"code", "promised"}, "code and promised")
         expect(path, f"{where}.code", isinstance(entry["code"], str), "a text")
@@ -56,7 +57,7 @@ def read_request(path: Path) -> Request:
         proofs[entry["code"]] = entry["promised"]
     return Request(
         device=content["device"],
-        model=path.parent / model,
+        model=path.parent / str(model),
         lock=None if lock is None else path.parent / lock,
         proofs=tuple(proofs.items()),
     )

@@ -55,7 +55,7 @@ def storages(model: Any) -> dict[tuple[str, int], int]:
     return found
 
 
-def stored_bits(module: Any, parameter: Tensor) -> tuple[float, int]:
+def stored_bits(module: Any, parameter: Tensor) -> tuple[float, int]:  # noqa: ARG001
     """Bits a parameter takes for each number it stands for, and how many numbers that is.
 
     A 4-bit weight is a byte array whose logical shape is in its quantisation state. A layer that bitsandbytes has

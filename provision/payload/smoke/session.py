@@ -27,9 +27,7 @@ def load_model(folder: Path, precision: str, device: str) -> Any:
     quantisation = {
         "float32": None,
         "int8": BitsAndBytesConfig(load_in_8bit=True),
-        "nf4": BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32
-        ),
+        "nf4": BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32),
     }[precision]
     options: dict[str, Any] = {"dtype": torch.float32, "local_files_only": True, "device_map": {"": device}}
     if quantisation is not None:
@@ -67,7 +65,9 @@ class Session:
 
         if not torch.cuda.is_available():
             build = torch.version.cuda or "none: a CPU build"
-            raise CannotRun(f"device cuda was asked for and torch {torch.__version__} (CUDA {build}) sees no usable GPU")
+            raise CannotRun(
+                f"device cuda was asked for and torch {torch.__version__} (CUDA {build}) sees no usable GPU"
+            )
 
     def load(self, precision: str) -> Loaded:
         """A fresh model, owned by the caller."""

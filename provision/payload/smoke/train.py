@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,14 +79,14 @@ def save_tokenizer(folder: Path) -> None:
     from transformers import PreTrainedTokenizerFast
 
     numbers = {token: number for number, token in enumerate(VOCABULARY)}
-    tokenizer = Tokenizer(WordLevel(numbers, unk_token="<unk>"))
+    tokenizer = Tokenizer(WordLevel(numbers, unk_token="<unk>"))  # noqa: S106
     tokenizer.pre_tokenizer = Split(Regex("."), behavior="isolated")
     tokenizer.decoder = Fuse()
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        eos_token="<eos>",
-        unk_token="<unk>",
+        pad_token="<pad>",  # noqa: S106
+        eos_token="<eos>",  # noqa: S106
+        unk_token="<unk>",  # noqa: S106
         padding_side="left",
         model_max_length=CONFIG["max_position_embeddings"],
     ).save_pretrained(folder)

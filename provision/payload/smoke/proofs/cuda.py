@@ -57,12 +57,13 @@ def product_difference(torch: Any) -> float:
     """The largest difference between torch's matrix product and pure Python's, on fixed numbers in [-0.5, 0.5]."""
     left = [[((row * 31 + column * 17) % 101) / 101 - 0.5 for column in range(SIDE)] for row in range(SIDE)]
     right = [[((row * 13 + column * 29) % 97) / 97 - 0.5 for column in range(SIDE)] for row in range(SIDE)]
-    product = torch.matmul(torch.tensor(left), torch.tensor(right)).tolist()
-    return max(
+    product: list[list[float]] = torch.matmul(torch.tensor(left), torch.tensor(right)).tolist()
+    largest: float = max(
         abs(product[row][column] - sum(left[row][k] * right[k][column] for k in range(SIDE)))
         for row in range(SIDE)
         for column in range(SIDE)
     )
+    return largest
 
 
 @proof("CUD-P2", "cuda", accelerators=("cuda",))
@@ -129,7 +130,9 @@ def cudnn_of_the_lock(lock: Path | None) -> str:
     for name, version in sorted(versions.items()):
         if re.fullmatch(r"nvidia-cudnn-cu\d+", name):
             return version
-    raise CannotRun("no nvidia-cudnn package is locked or installed, so the loaded cuDNN has nothing to be compared with")
+    raise CannotRun(
+        "no nvidia-cudnn package is locked or installed, so the loaded cuDNN has nothing to be compared with"
+    )
 
 
 def loaded_libraries(prefix: str) -> list[str]:
