@@ -98,7 +98,9 @@ _NETWORK = re.compile(
 _LOCAL = re.compile(  # what holds files; all else without a disk beneath is the kernel's own window (proc, cgroup, …)
     r"ext[234]|xfs|btrfs|zfs|bcachefs|f2fs|jfs|reiserfs|nilfs2|vfat|exfat|msdos|ntfs3?|fuseblk|virtiofs|tmpfs|overlay|aufs|fuse\..+"
 )
-_NOT_STORAGE = re.compile(r"/(proc|sys|dev|run)(/|$)")  # tmpfs there: sockets and locks
+# tmpfs for sockets and locks, and the three files that an engine lays over a container's own
+_NOT_STORAGE = re.compile(r"/(proc|sys|dev|run)(/|$)|/etc/(hosts|hostname|resolv\.conf)$")
+_LAYERS = ("lowerdir=", "upperdir=", "workdir=")  # an overlay's folders: long, and the engine's business
 _ENGINE_OWN = re.compile(r"/(overlay2|overlay|containers|vfs|rootfs)/.*/(merged|rootfs|diff)$|/netns/")
 
 
@@ -135,7 +137,9 @@ class _MountLine:
             device=device,
             filesystem=filesystem,
             source=_plain(source),
-            options=tuple(sorted({*options.split(","), *super_options.split(",")} - {""})),
+            options=tuple(
+                sorted(o for o in {*options.split(","), *super_options.split(",")} if o and not o.startswith(_LAYERS))
+            ),
         )
 
     def network(self) -> bool:
@@ -179,8 +183,9 @@ def _disks_beneath(host: Host, line: _MountLine) -> tuple[str, ...]:
 
 
 def _whole_disks(host: Host, place: str, depth: int = 8) -> set[str]:
-    """``…/block/nvme0n1/nvme0n1p2`` as {"nvme0n1"}; through LVM and encryption, not through RAID, which is a disk here."""
-    disk = place.rpartition("/block/")[2].partition("/")[0]
+    """``…/nvme0n1/nvme0n1p2`` as {"nvme0n1"}; through LVM and encryption, not through RAID, which is a disk here."""
+    disk = posixpath.basename(place)
+    if host.exists(f"/sys/class/block/{disk}/partition"):
+        disk = posixpath.basename(posixpath.dirname(place))
     below = host.glob(f"/sys/block/{disk}/slaves/*") if disk.startswith("dm-") and depth else ()
-    found = {name for path in below for name in _whole_disks(host, host.link(path), depth - 1)}
-    return found or {disk}
+    return {name for path in below for name in _whole_disks(host, host.link(path), depth - 1)} or {disk}

@@ -79,7 +79,7 @@ def packages(host: Host, pythons: Pythons) -> Packages:
         if names
     ]
     if not environments:
-        raise Absent(f"none of the packages that run models is in any of the {len(looked_in)} package folders here")
+        raise Absent(f"no package that runs models is installed (package folders read: {len(looked_in)})")
     environments.sort(key=lambda one: (one.prefix != in_use, one.prefix, one.python))
     return Packages(environments=tuple(environments), in_use=in_use, looked_in=tuple(looked_in))
 

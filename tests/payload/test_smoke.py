@@ -210,7 +210,13 @@ def test_driver_libraries_are_found_and_others_are_not(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name, value, secret",
-    [("HF_TOKEN", "x", True), ("HF_TOKEN", "", False), ("AWS_SECRET_ACCESS_KEY", "x", True), ("KEYBOARD", "x", False)],
+    [
+        ("HF_TOKEN", "x", True),
+        ("HF_TOKEN", "", False),
+        ("AWS_SECRET_ACCESS_KEY", "x", True),
+        ("KEYBOARD", "x", False),
+        ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1", False),
+    ],
 )
 def test_what_looks_like_a_secret(name: str, value: str, secret: bool) -> None:
     assert isolation.secret_names({name: value}) == ([name] if secret else [])

@@ -93,8 +93,12 @@ def connect_outside() -> str:
 
 
 def secret_names(environment: Mapping[str, str]) -> list[str]:
-    """Names, never values, of variables that look like secrets and are not empty."""
-    return sorted(name for name, value in environment.items() if value and SECRET_NAME.search(name))
+    """Names, never values, of variables that look like secrets and are neither empty nor a switch.
+
+    HF_HUB_DISABLE_IMPLICIT_TOKEN=1 carries the word and no secret.
+    """
+    switches = ("", "0", "1")
+    return sorted(n for n, value in environment.items() if value not in switches and SECRET_NAME.search(n))
 
 
 def driver_libraries(folders: tuple[str, ...]) -> Iterator[str]:
