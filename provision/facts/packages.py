@@ -56,8 +56,11 @@ class Packages:
 def packages(host: Host, pythons: Pythons) -> Packages:
     """Packages by environment, from the names of their metadata folders (``torch-2.13.0+cpu.dist-info``).
 
-    Nothing is imported: importing torch takes seconds and loads the driver. What torch was built for stands in
-    ``torch/version.py``, which is read as text.
+    Sources: ``*.dist-info`` and ``*.egg-info`` in every package folder that ``Pythons`` leads to, and
+    ``torch/version.py`` read as text for what torch was built for. Nothing is imported: importing torch takes seconds
+    and loads the driver.
+
+    Source: PyPA "Recording installed projects" (site-packages/*.dist-info, *.egg-info); torch/version.py.
     """
     in_use = _in_use(host, pythons)
     found: dict[tuple[str, Kind, str], dict[str, str]] = {}
