@@ -125,8 +125,18 @@ def _permitted(nodeid: str, reason: str) -> bool:
     )
 
 
+def _unmount_what_is_left(folder: Path) -> None:
+    """An engine that a test killed leaves its mounts; they would keep the temporary folder from being removed."""
+    mounts = [line.split(" ")[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for mount in sorted((m for m in mounts if m.startswith(f"{folder}/")), reverse=True):
+        subprocess.run(["umount", "--lazy", mount], check=False)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    factory = getattr(session.config, "_tmp_path_factory", None)
+    if os.geteuid() == 0 and factory is not None and getattr(factory, "_basetemp", None):
+        _unmount_what_is_left(factory.getbasetemp())
     if exitstatus == 0 and any(not _permitted(*skip) for skip in _skips):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
