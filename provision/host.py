@@ -153,10 +153,8 @@ def run_child(command: tuple[str, ...], timeout: float, name: str = "") -> tuple
         )
     except FileNotFoundError:
         raise Absent(f"{command[0]} is not installed") from None
-    except PermissionError:
-        raise Missing(f"{command[0]}: permission denied") from None
     except OSError as error:
-        raise Missing(f"{command[0]}: {error.strerror}") from None
+        raise Missing(f"{command[0]}: {(error.strerror or str(error)).lower()}") from None
     try:
         out, err = child.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
@@ -206,9 +204,10 @@ class LocalHost:
 
     def glob(self, pattern: str) -> tuple[str, ...]:
         found = tuple(sorted(globbing.glob(pattern)))
-        folder = os.path.dirname(pattern.split("*", 1)[0].split("[", 1)[0].split("?", 1)[0])
-        if not found and os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
-            raise Missing(f"{folder}: permission denied")
+        if not found:  # glob is silent about folders that it may not read
+            folder = os.path.dirname(pattern.split("*", 1)[0].split("[", 1)[0].split("?", 1)[0])
+            if self.exists(folder) and not os.access(folder, os.R_OK | os.X_OK, effective_ids=True):
+                raise Missing(f"{folder}: permission denied")
         return found
 
     def exists(self, path: str) -> bool:
