@@ -1,0 +1,303 @@
+"""Two healthy machines, and one check run against one of them with what a test changes.
+
+``a(Memory, limit_bytes=1)`` is the healthy record with one override; it also makes the records inside facts (``Mount``,
+``Gpu``, ``Image`` …). ``run_check("MEM001", a(Memory, …))`` judges the healthy GPU machine with it. An ``Absent`` or
+``Missing`` goes in as ``run_check("DEP001", {ContainerEngines: Absent("…")})``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from provision import check
+from provision.fact import Absent, Missing, Snapshot
+from provision.facts.cpu import Cpu
+from provision.facts.cuda import CudaLibraries, LibraryCopy
+from provision.facts.debian import DebianPackages
+from provision.facts.disks import Disk, Disks, Mount, Mounts
+from provision.facts.docker import CdiSpec, CdiSpecs, DaemonJson, Docker, Image, Images
+from provision.facts.driver import DriverLibraries, DriverLibrary, Nouveau, NvidiaDriver
+from provision.facts.engines import ContainerEngines, EngineFound
+from provision.facts.environment import Environment
+from provision.facts.gpus import Gpu, Gpus, LostGpu
+from provision.facts.limits import Limits, SharedMemory
+from provision.facts.log import KernelLog, OomKill, Xid
+from provision.facts.memory import Memory
+from provision.facts.packages import PackageEnvironment, Packages, TorchBuild
+from provision.facts.pci import NvidiaCards, PciCard
+from provision.facts.system import System
+from provision.facts.units import Unit, Units
+from provision.plan import (
+    SECTIONS,
+    Audit,
+    Cuda,
+    Dependencies,
+    Fragmentation,
+    GpuMemory,
+    Isolation,
+    Latency,
+    Rollout,
+    Storage,
+)
+from provision.spec import Spec
+
+GIB = 1 << 30
+LOCK = "1" * 64
+SETTINGS = '{"log-driver": "local", "log-opts": {"max-file": "5", "max-size": "20m"}}'
+
+check.load()
+
+_GPU = Gpu(
+    index=0,
+    name="NVIDIA H100 80GB HBM3",
+    uuid="GPU-0",
+    pci_address="0000:01:00.0",
+    memory_bytes=80 * GIB,
+    memory_free_bytes=79 * GIB,
+    compute_capability="9.0",
+    pcie_width=16,
+    pcie_width_max=16,
+    pcie_generation=5,
+    pcie_generation_max=5,
+    mig_mode=False,
+    mig_mode_pending=False,
+    persistence=True,
+    process_count=0,
+)
+_CARD = PciCard(
+    address="0000:01:00.0",
+    vendor_id="10de",
+    device_id="2330",
+    pci_class="0302",
+    kernel_driver="nvidia",
+    link_width=16,
+    link_width_max=16,
+    link_mts=32000,
+    link_mts_max=32000,
+)
+_MOUNT = Mount(
+    mount_point="/",
+    source="/dev/nvme0n1p2",
+    filesystem="ext4",
+    options=("relatime", "rw"),
+    network=False,
+    disks=("nvme0n1",),
+    total_bytes=500 * GIB,
+    free_bytes=400 * GIB,
+    inodes_total=30_000_000,
+    inodes_free=29_000_000,
+    unreachable=None,
+)
+_TORCH = TorchBuild(version="2.13.0+cu130", cuda="13.0", hip=None)
+_LIBCUDA = LibraryCopy(path="/usr/lib/x86_64-linux-gnu/libcuda.so.580.82.07", version="580.82.07", source="ldconfig")
+_IMAGE = Image(
+    id="sha256:0", tags=("provision/smoke:cu130-111111111111",), labels=(("io.provision.lock", LOCK),), bytes=5 * GIB
+)
+
+# What a machine with two GPUs looks like on which nothing is wrong, and the records inside its facts.
+HEALTHY: dict[type, Any] = {
+    type(record): record
+    for record in (
+        Cpu(
+            model="AMD EPYC 9354",
+            vendor="AuthenticAMD",
+            logical_cpus=64,
+            cores=32,
+            sockets=1,
+            flags=("avx2", "avx512f", "fma"),
+            microarchitecture="x86-64-v4",
+        ),
+        CudaLibraries(libcuda=(_LIBCUDA,), cudnn=()),
+        DebianPackages(packages=(("docker-ce", "5:29.2.0"), ("iptables", "1.8.9")), broken=()),
+        Disks(disks=(Disk(name="nvme0n1", rotational=False, transport="nvme", bytes=500 * GIB, model=None),)),
+        Mounts(mounts=(_MOUNT,)),
+        Docker(
+            socket="/var/run/docker.sock",
+            server_version="29.2.0",
+            api_version="1.53",
+            storage_driver="overlay2",
+            data_root="/var/lib/docker",
+            data_root_filesystem="extfs",
+            data_root_free_bytes=400 * GIB,
+            cgroup_driver="systemd",
+            cgroup_version="2",
+            logging_driver="local",
+            runtimes=("io.containerd.runc.v2", "runc"),
+            default_runtime="runc",
+            live_restore=True,
+            running_containers=0,
+            security_options=("name=apparmor", "name=seccomp,profile=builtin"),
+            cdi_spec_dirs=("/etc/cdi", "/var/run/cdi"),
+            exposed_hosts=(),
+            warnings=(),
+        ),
+        DaemonJson(path="/etc/docker/daemon.json", text=SETTINGS, keys=("log-driver", "log-opts"), error=None),
+        Images(images=(_IMAGE,)),
+        CdiSpecs(specs=(CdiSpec(path="/var/run/cdi/nvidia.yaml", kind="nvidia.com/gpu", devices=("0", "1", "all")),)),
+        NvidiaDriver(version="580.82.07", flavour="open", source="/sys/module/nvidia/version"),
+        DriverLibraries(
+            version="580.82.07",
+            libraries=(
+                DriverLibrary(name="libnvidia-ml.so.1", path="/usr/lib/libnvidia-ml.so.580.82.07", version="580.82.07"),
+            ),
+        ),
+        ContainerEngines(
+            found=(
+                EngineFound(kind="containerd", version="1.7", running=True, evidence=("package containerd.io 1.7",)),
+                EngineFound(kind="docker-ce", version="29.2.0", running=True, evidence=("package docker-ce 29.2.0",)),
+            )
+        ),
+        Environment(variables=()),
+        Gpus(
+            driver_version="580.82.07",
+            cuda_version="13.0",
+            gpus=(_GPU, dataclasses.replace(_GPU, index=1, uuid="GPU-1", pci_address="0000:02:00.0")),
+            lost=(),
+        ),
+        Limits(memlock_soft_bytes=None, memlock_hard_bytes=None, nofile_soft=1024, nofile_hard=1_048_576),
+        SharedMemory(total_bytes=64 * GIB, free_bytes=64 * GIB),
+        KernelLog(xids=(), oom_kills=()),
+        Memory(
+            total_bytes=128 * GIB,
+            available_bytes=100 * GIB,
+            swap_total_bytes=0,
+            swap_free_bytes=0,
+            cgroup_limit_bytes=None,
+            limit_bytes=128 * GIB,
+        ),
+        Packages(
+            environments=(
+                PackageEnvironment(
+                    prefix="/opt/venv",
+                    kind="venv",
+                    python="3.11",
+                    packages=(("torch", "2.13.0+cu130"), ("transformers", "5.23.0")),
+                    torch=_TORCH,
+                ),
+            ),
+            in_use="/opt/venv",
+            looked_in=("/opt/venv/lib/python3.11/site-packages",),
+        ),
+        NvidiaCards(cards=(_CARD, dataclasses.replace(_CARD, address="0000:02:00.0"))),
+        System(
+            os_id="debian",
+            os_version="12",
+            os_codename="bookworm",
+            os_name="Debian GNU/Linux 12 (bookworm)",
+            kernel="6.1.0",
+            architecture="x86_64",
+            hostname="gpu-07",
+            init="systemd",
+            container="none",
+            virtualization="none",
+            glibc="2.36",
+        ),
+        Units(
+            manager="systemd",
+            units=(
+                Unit(name="docker.service", active=True, state="active", enabled="enabled", reload_needed=False),
+                Unit(name="docker.socket", active=True, state="active", enabled="enabled", reload_needed=False),
+            ),
+        ),
+        GpuMemory(device="cuda", weight_bytes={"float32": 4 * GIB, "nf4": GIB}, tolerance=0.25, limit_bytes=8 * GIB),
+        Storage(state_folder="/var/lib/provision", image_room_bytes=36 * GIB, image_inodes=200_000, load_seconds=10.0),
+        Cuda(
+            accelerator="cu130",
+            device="cuda",
+            minimum_driver="580.65.06",
+            architectures=("7.5", "8.0", "8.6", "9.0", "10.0", "12.0"),
+            reasons=(),
+        ),
+        Dependencies(
+            engine="docker-ce",
+            packages=("docker-ce", "iptables"),
+            start="systemd",
+            lock="smoke-cu130-py311",
+            lock_sha256=LOCK,
+            base="auto",
+            daemon_json=SETTINGS,
+        ),
+        Latency(tokens_per_second={"float32": 1.0}, cpu_flags=("avx2", "fma")),
+        Fragmentation(allocator_conf="expandable_segments:True", growth_bytes=1 << 20),
+        Isolation(uid=10001, gid=10001, environment={"DO_NOT_TRACK": "1"}),
+        Audit(log_driver="local", log_options={"max-file": "5", "max-size": "20m"}),
+        Rollout(repository="provision/smoke", tag="cu130-111111111111", previous_tag="", labels={}),
+        Spec(),
+        # records inside facts
+        _GPU,
+        _CARD,
+        _MOUNT,
+        _TORCH,
+        _LIBCUDA,
+        _IMAGE,
+        LostGpu(index=1, reason="the GPU fell off the bus or is otherwise out of reach"),
+        Xid(code=79, pci_address="0000:01:00", text="pid=1, GPU has fallen off the bus.", uptime_seconds=10.0),
+        OomKill(process="python3", pid=812, resident_bytes=3 * GIB, cgroup=False, uptime_seconds=10.0),
+        Disk(name="sda", rotational=True, transport="sata", bytes=500 * GIB, model=None),
+        EngineFound(kind="docker.io", version="20.10.24", running=True, evidence=("package docker.io 20.10.24",)),
+        PackageEnvironment(prefix="/opt/other", kind="venv", python="3.11", packages=(), torch=None),
+        Unit(name="docker.service", active=True, state="active", enabled="enabled", reload_needed=False),
+    )
+}
+HEALTHY[Nouveau] = Absent("nouveau is not loaded")
+# The same machine without a card.
+WITHOUT_GPU: dict[type, Any] = {
+    NvidiaCards: Absent("no NVIDIA card on the PCI bus"),
+    NvidiaDriver: Absent("the NVIDIA kernel module is not loaded"),
+    DriverLibraries: Absent("the NVIDIA driver's libraries are not installed"),
+    Gpus: Absent("the NVIDIA management library (libnvidia-ml.so.1) is not installed"),
+    CudaLibraries: Absent("no copy of libcuda or cuDNN is installed"),
+    CdiSpecs: Absent("no CDI specification is here"),
+    Cuda: Cuda(accelerator="cpu", device="cpu", minimum_driver=None, architectures=(), reasons=()),
+    GpuMemory: dataclasses.replace(HEALTHY[GpuMemory], device="cpu"),
+}
+
+Run = Callable[..., check.Result]
+
+
+@pytest.fixture(scope="session")
+def a() -> Callable[..., Any]:
+    """The healthy record of a type, with overrides."""
+
+    def make(kind: type, /, **overrides: Any) -> Any:
+        return dataclasses.replace(HEALTHY[kind], **overrides)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run_check() -> Run:
+    """Judge one check on the healthy GPU machine, or with ``gpu=False`` on the one without, with what is given changed."""
+
+    def run(code: str, *changes: Any, gpu: bool = True) -> check.Result:
+        machine = dict(HEALTHY if gpu else HEALTHY | WITHOUT_GPU)
+        for change in changes:
+            machine.update(change if isinstance(change, Mapping) else {type(change): change})
+        facts = {kind.__name__: value for kind, value in machine.items() if kind not in (*SECTIONS, Spec)}
+        sections = {kind: machine[kind] for kind in (*SECTIONS, Spec)}
+        (result,) = check.run(Snapshot("gpu-07", facts, "0"), sections, codes=(code,))
+        return result
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def messages(run_check: Run) -> Callable[..., list[str]]:
+    """What a check finds, in words."""
+
+    def said(code: str, *changes: Any, gpu: bool = True) -> list[str]:
+        result = run_check(code, *changes, gpu=gpu)
+        assert result.outcome in ("ok", "found"), f"{result.outcome}: {result.reason}"
+        return [finding.message for finding in result.findings]
+
+    return said
+
+
+@pytest.fixture(scope="session")
+def missing() -> Callable[[type], dict[type, Missing]]:
+    """A fact that could not be looked at."""
+    return lambda kind: {kind: Missing("permission denied")}

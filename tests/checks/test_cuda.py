@@ -1,0 +1,251 @@
+"""CUD: both sides of every threshold."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from provision.check import CHECKS
+from provision.fact import Absent, Missing
+from provision.facts.cuda import CudaLibraries, LibraryCopy
+from provision.facts.driver import DriverLibraries, Nouveau, NvidiaDriver
+from provision.facts.environment import Environment
+from provision.facts.gpus import Gpu, Gpus, LostGpu
+from provision.facts.packages import PackageEnvironment, Packages, TorchBuild
+from provision.facts.pci import NvidiaCards, PciCard
+from provision.facts.system import System
+from provision.plan import Cuda
+from provision.spec import Expect, Spec
+
+NO_DRIVER = {NvidiaDriver: Absent("the NVIDIA kernel module is not loaded")}
+
+
+def cards(a: Any, *drivers: str | None) -> NvidiaCards:
+    made = (a(PciCard, address=f"0000:0{i + 1}:00.0", kernel_driver=d) for i, d in enumerate(drivers))
+    return a(NvidiaCards, cards=tuple(made))
+
+
+def torch(a: Any, version: str, cuda: str | None, hip: str | None = None, prefix: str = "/opt/venv") -> Packages:
+    build = a(TorchBuild, version=version, cuda=cuda, hip=hip)
+    environment = a(PackageEnvironment, prefix=prefix, packages=(("torch", version),), torch=build)
+    return a(Packages, environments=(environment,))
+
+
+def test_cud001_sees_a_card_without_any_driver(a: Any, messages: Any) -> None:
+    assert messages("CUD001", cards(a, None), NO_DRIVER) == [
+        "1 NVIDIA card on the PCI bus, 0000:01:00.0 (10de:2330), and no NVIDIA driver is loaded"
+    ]
+    assert messages("CUD001", cards(a, "nvidia")) == []
+
+
+def test_cud001_sees_a_card_that_the_driver_did_not_take(a: Any, messages: Any) -> None:
+    assert messages("CUD001", cards(a, "nvidia", None)) == [
+        "the NVIDIA driver 580.82.07 is loaded and did not take 0000:02:00.0 (10de:2330)"
+    ]
+
+
+def test_cud001_lets_a_card_be_that_is_not_wanted(a: Any, run_check: Any) -> None:
+    assert run_check("CUD001", cards(a, None), NO_DRIVER, a(Spec, accelerator="cpu")).outcome == "skipped"
+    assert run_check("CUD001", cards(a, "vfio-pci"), NO_DRIVER).outcome == "ok"
+
+
+def test_cud002_sees_nouveau_with_a_card(a: Any, run_check: Any, messages: Any) -> None:
+    assert messages("CUD002", Nouveau(cards=("0000:01:00.0",), blacklisted_in=())) == ["nouveau holds 0000:01:00.0"]
+    assert messages("CUD002", Nouveau(cards=(), blacklisted_in=())) == []
+    again = run_check("CUD002", Nouveau(cards=("0000:01:00.0",), blacklisted_in=("/etc/modprobe.d/x.conf",)))
+    assert again.findings[0].fix == ("reboot",)
+
+
+@pytest.mark.parametrize(("library", "found"), [("580.82.07", 0), ("580.95.05", 1), ("580.82.7", 1)])
+def test_cud003_compares_module_and_library_by_file_name(a: Any, messages: Any, library: str, found: int) -> None:
+    nvml = {Gpus: Missing("the driver's library and the loaded kernel module are of different versions")}
+    libraries = a(DriverLibraries, version=library)
+    assert len(messages("CUD003", libraries)) == found
+    assert len(messages("CUD003", libraries, {Gpus: Absent("not asked")})) == found
+    if found:
+        assert messages("CUD003", libraries, nvml) == messages("CUD003", libraries)
+
+
+def test_cud003_takes_nvmls_word_where_file_names_say_nothing(a: Any, messages: Any) -> None:
+    nvml = {Gpus: Missing("the driver's library and the loaded kernel module are of different versions")}
+    nameless = a(DriverLibraries, version=None)
+    assert messages("CUD003", nameless, nvml) == [
+        "the loaded kernel module is 580.82.07, and its library is of another version"
+    ]
+    assert messages("CUD003", nameless) == []  # NVML answered
+
+
+def test_cud003_cannot_tell_without_either(a: Any) -> None:
+    for libraries, why in (
+        (a(DriverLibraries, version=None), "no version"),
+        (Missing("permission denied"), "permission denied"),
+        (Absent("not installed"), "not installed"),
+    ):
+        with pytest.raises(Missing, match=why):
+            list(CHECKS["CUD003"].function(a(NvidiaDriver), libraries, Missing("no answer in 5 s")))
+
+
+def test_cud004_sees_a_driver_that_does_not_answer(messages: Any) -> None:
+    assert messages("CUD004", {Gpus: Missing("NVML gave no answer in 5 s")}) == [
+        "the NVIDIA driver 580.82.07 is loaded, but NVML gave no answer: NVML gave no answer in 5 s"
+    ]
+    assert messages("CUD004", {Gpus: Absent("libnvidia-ml.so.1 is not installed")}) != []
+    assert messages("CUD004") == []
+
+
+@pytest.mark.parametrize(
+    ("driver", "found"),
+    [("580.65.06", 0), ("580.65.05", 1), ("580", 1), ("575.99", 1), ("595.45.04", 0), ("1000.1", 0)],
+)
+def test_cud005_needs_the_planned_cudas_driver(a: Any, messages: Any, driver: str, found: int) -> None:
+    assert len(messages("CUD005", a(NvidiaDriver, version=driver))) == found
+
+
+def test_cud005_says_both_versions(a: Any, messages: Any) -> None:
+    said = messages("CUD005", a(NvidiaDriver, version="535.104.05"))
+    assert said == ["the loaded driver is 535.104.05; cu130 needs 580.65.06 or newer"]
+
+
+def test_cud005_does_not_judge_a_plan_for_the_cpu(a: Any, run_check: Any) -> None:
+    assert run_check("CUD005", a(Cuda, minimum_driver=None, device="cpu")).outcome == "skipped"
+
+
+@pytest.mark.parametrize(("expected", "found"), [("580", 0), ("580.82.07", 0), ("580.82.08", 1), ("590", 1)])
+def test_cud006_compares_with_the_expected_driver(a: Any, messages: Any, expected: str, found: int) -> None:
+    assert len(messages("CUD006", a(Spec, expect=Expect(driver=expected)))) == found
+
+
+def test_cud006_counts_no_driver_as_too_old(a: Any, messages: Any) -> None:
+    said = messages("CUD006", a(Spec, expect=Expect(driver="580")), gpu=False)
+    assert said == ["provision.toml expects driver 580 or newer; none is loaded"]
+
+
+@pytest.mark.parametrize(("expected", "found"), [(0, 0), (1, 0), (2, 0), (3, 1)])
+def test_cud007_counts_the_expected_gpus(a: Any, messages: Any, expected: int, found: int) -> None:
+    assert len(messages("CUD007", a(Spec, expect=Expect(gpus=expected)))) == found
+
+
+def test_cud007_fails_on_a_machine_that_lost_every_card(a: Any, messages: Any) -> None:
+    said = messages("CUD007", a(Spec, expect=Expect(gpus=8)), gpu=False)
+    assert said == ["provision.toml expects 8 GPUs; 0 answer, 0 are on the PCI bus"]
+
+
+def test_cud007_counts_the_bus_where_the_driver_does_not_answer(a: Any, messages: Any) -> None:
+    silent = {Gpus: Missing("no answer in 5 s")}
+    assert len(messages("CUD007", a(Spec, expect=Expect(gpus=3)), silent)) == 1
+    with pytest.raises(Missing, match="no answer in 5 s"):  # enough cards on the bus; whether they work is not known
+        list(CHECKS["CUD007"].function(silent[Gpus], a(NvidiaCards), a(Spec, expect=Expect(gpus=2))))
+
+
+def test_cud008_names_the_gpu_that_is_lost(a: Any, messages: Any) -> None:
+    assert messages("CUD008", a(Gpus, lost=(a(LostGpu),))) == [
+        "GPU 1 does not answer: the GPU fell off the bus or is otherwise out of reach"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cuda", "hip", "prefix", "found"),
+    [
+        ("13.0", None, "/opt/venv", 0),
+        (None, "6.2", "/opt/venv", 0),
+        (None, None, "/opt/venv", 1),
+        (None, None, "/x", 0),
+    ],
+)
+def test_cud009_wants_cuda_in_the_torch_in_use(
+    a: Any, messages: Any, cuda: str | None, hip: str | None, prefix: str, found: int
+) -> None:
+    assert len(messages("CUD009", torch(a, "2.13.0+cpu", cuda, hip, prefix))) == found
+
+
+@pytest.mark.parametrize(
+    ("cuda", "driver", "found"),
+    [
+        ("13.0", "580.65.06", 0),
+        ("13.0", "575.57.08", 1),
+        ("12.8", "525.60.13", 0),  # inside one major an older driver is no error
+        ("12.8", "525.60.12", 1),
+        ("11.8", "450.80.02", 0),
+        ("11.8", "450.80.01", 1),
+        ("14.0", "580.65.06", 0),  # not in the table: no verdict
+    ],
+)
+def test_cud010_judges_across_cuda_majors_only(a: Any, messages: Any, cuda: str, driver: str, found: int) -> None:
+    assert len(messages("CUD010", torch(a, "2.13.0", cuda), a(NvidiaDriver, version=driver))) == found
+
+
+def test_cud010_names_the_cuda_that_the_driver_runs(a: Any, run_check: Any) -> None:
+    (finding,) = run_check("CUD010", torch(a, "2.13.0", "13.0"), a(NvidiaDriver, version="535.54.03")).findings
+    assert finding.fix == ("install driver 580.65.06 or newer", "or: a torch built for CUDA 12")
+
+
+@pytest.mark.parametrize(
+    ("version", "cuda", "capability", "found"),
+    [
+        ("2.7.1", "12.6", "9.0", 0),
+        ("2.7.1", "12.6", "8.9", 0),  # code for 8.6 runs on 8.9
+        ("2.7.1", "12.6", "10.0", 1),
+        ("2.7.1", "12.8", "12.0", 0),  # that variant holds PTX
+        ("2.8.0", "12.8", "7.0", 0),
+        ("2.8.0", "12.8", "6.1", 1),
+        ("2.11.0", "13.0", "7.0", 1),
+        ("2.13.0", "13.0", "12.1", 0),
+        ("2.13.0", "13.0", "11.0", 1),  # another major: code for 10.0 does not run there
+        ("9.9.0", "13.0", "7.0", 0),  # not in the table: no verdict
+    ],
+)
+def test_cud011_needs_code_for_the_gpu(
+    a: Any, messages: Any, version: str, cuda: str, capability: str, found: int
+) -> None:
+    gpus = a(Gpus, gpus=(a(Gpu, compute_capability=capability),))
+    assert len(messages("CUD011", torch(a, version, cuda), gpus)) == found
+
+
+def test_cud011_names_a_build_that_covers_the_card(a: Any, run_check: Any) -> None:
+    gpus = a(Gpus, gpus=(a(Gpu, compute_capability="12.0", name="NVIDIA RTX 5090"),))
+    (finding,) = run_check("CUD011", torch(a, "2.6.0", "12.4"), gpus).findings
+    assert finding.message == (
+        "torch 2.6.0 (CUDA 12.4) in /opt/venv was compiled for 5.0, 6.0, 7.0, 7.5, 8.0, 8.6 and 9.0; NVIDIA RTX 5090 is 12.0"
+    )
+    assert finding.fix == ("install torch 2.15 built for CUDA 13.2",)
+
+
+def test_cud011_does_not_judge_arm(a: Any, run_check: Any) -> None:
+    assert run_check("CUD011", a(System, architecture="aarch64")).outcome == "skipped"
+
+
+def copies(a: Any, path: str, source: str, version: str | None = None) -> CudaLibraries:
+    first = a(LibraryCopy, path=path, source=source, version=version)
+    return dataclasses.replace(a(CudaLibraries), libcuda=(first, a(LibraryCopy)))
+
+
+STUB = "/usr/local/cuda-12.4/lib64/stubs/libcuda.so"
+
+
+@pytest.mark.parametrize(("source", "found"), [("LD_LIBRARY_PATH", 1), ("ldconfig", 1), ("folder", 0)])
+def test_cud012_sees_a_stub_that_the_loader_takes(a: Any, messages: Any, source: str, found: int) -> None:
+    assert len(messages("CUD012", copies(a, STUB, source))) == found
+
+
+def test_cud012_lets_a_stub_be_that_comes_later(a: Any, messages: Any) -> None:
+    later = a(CudaLibraries, libcuda=(a(LibraryCopy), a(LibraryCopy, path=STUB, source="LD_LIBRARY_PATH")))
+    assert messages("CUD012", later) == []
+
+
+@pytest.mark.parametrize(("version", "found"), [("580.82.07", 0), ("590.44.01", 0), ("575.57.08", 1)])
+def test_cud013_compares_the_compat_library_with_the_driver(a: Any, messages: Any, version: str, found: int) -> None:
+    path = f"/usr/local/cuda-12.9/compat/libcuda.so.{version}"
+    assert len(messages("CUD013", copies(a, path, "LD_LIBRARY_PATH", version))) == found
+
+
+def test_cud013_cannot_tell_a_library_without_a_version(a: Any) -> None:
+    nameless = copies(a, "/usr/local/cuda/compat/libcuda.so.1", "LD_LIBRARY_PATH")
+    with pytest.raises(Missing, match="no version in its name"):
+        list(CHECKS["CUD013"].function(nameless, a(NvidiaDriver)))
+
+
+@pytest.mark.parametrize(("value", "found"), [("0,1", 0), ("GPU-1", 0), ("", 1), ("-1", 1), ("-1,0", 1), ("0,-1", 0)])
+def test_cud014_sees_that_no_gpu_is_visible(a: Any, messages: Any, value: str, found: int) -> None:
+    assert len(messages("CUD014", a(Environment, variables=(("CUDA_VISIBLE_DEVICES", value),)))) == found
