@@ -261,7 +261,7 @@ def test_the_input_of_the_tool_carries_the_reasons_of_pyproject(
         (("schema = 1", "schema = 2"), "schema: expected 1, got 2"),
         (('purpose = "tool"', 'purose = "tool"'), "variant.tool-py311.purose: unknown key; did you mean 'purpose'"),
         (('python = "3.11"', "python = 3.11"), "variant.tool-py311.python: expected text, got 3.11"),
-        (('accelerator = "none"', 'accelerator = "gpu"'), "expected one of none, cpu, got 'gpu'"),
+        (('accelerator = "none"', 'accelerator = "gpu"'), "expected one of none, cu130, cpu, got 'gpu'"),
         (('from = "project.dependencies"', ""), "variant.tool-py311: expected either `from` or [[requirement]] rows"),
         (('bound = "==2.13.0+cpu"', 'bound = ">=2.13"'), "a package of index torch-cpu needs one exact version"),
         (('index = "torch-cpu"', 'index = "torch"'), "requirement.0.index: expected one of torch-cpu, got 'torch'"),
