@@ -48,7 +48,7 @@ def prose(text: str, style: Style, indent: str, first: str | None = None) -> lis
     ) or [start.rstrip()]
 
 
-def item(name: str, values: Iterable[str], style: Style, *, wrap: bool = True, gutter: int = 10) -> list[str]:
+def item(name: str, values: Iterable[str], style: Style, *, wrap: bool = True, gutter: int = 12) -> list[str]:
     """``name`` in a column, its values below each other beside it. ``wrap=False`` for commands: they are copied."""
     lines: list[str] = []
     indent = "  " + " " * gutter

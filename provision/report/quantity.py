@@ -7,6 +7,7 @@ from typing import Any
 
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _UNITS = ("_bytes_per_s", "_bytes", "_seconds", "_share")
+_NAMES = ("pid", "uid", "gid", "port", "index")  # numbers that name a thing are not grouped in thousands
 SHOWN = 6  # items of a list before the rest is counted: a CPU has a hundred flags
 
 
@@ -48,11 +49,16 @@ def quantity(key: str, value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{label(str(k))} {quantity(str(k), v)}" for k, v in value.items()) or "none"
     if isinstance(value, (list, tuple)):
-        shown = [quantity(key, v) for v in value[:SHOWN]]
+        shown = [_inner(key, v) for v in value[:SHOWN]]
         joint = "; " if any(isinstance(v, Mapping) for v in value) else ", "
         more = f" and {len(value) - SHOWN} more" if len(value) > SHOWN else ""
         return joint.join(shown) + more if value else "none"
     return str(value)
+
+
+def _inner(key: str, value: Any) -> str:
+    """An item of a list; a pair (name, version) is its words side by side."""
+    return " ".join(quantity(key, v) for v in value) if isinstance(value, (list, tuple)) else quantity(key, value)
 
 
 def _number(key: str, value: float) -> str:
@@ -65,7 +71,7 @@ def _number(key: str, value: float) -> str:
     if key.endswith("share"):
         return f"{value * 100:.4g} %"
     if isinstance(value, int):
-        return f"{value:,}" if abs(value) >= 10_000 else str(value)
+        return f"{value:,}" if abs(value) >= 10_000 and key not in _NAMES else str(value)
     return f"{value:.4g}"
 
 

@@ -14,10 +14,9 @@ GPU_NOT_RUN = "GPU path: not yet run on hardware"
 
 
 class Change(TypedDict):
-    """One managed thing. ``changed``: it was (in a preview: it will be) changed; false where it was already right.
+    """One managed thing of ``apply.jsonl``. ``changed`` is false where it was already right.
 
-    A preview adds ``diff`` (unified, files only), ``allow`` (the name that ``--allow`` must give first) and
-    ``opaque`` (why it cannot be previewed).
+    ``diff``: what Ansible showed of a file.
     """
 
     what: str
@@ -25,14 +24,13 @@ class Change(TypedDict):
     changed: bool
     detail: str
     diff: NotRequired[str]
-    allow: NotRequired[str]
-    opaque: NotRequired[str]
 
 
 class Proof(TypedDict):
     """One line of ``proof.jsonl``. ``reason`` is there when the proof could not run or does not hold."""
 
     code: str
+    name: NotRequired[str]
     roadblock: str
     proved: bool
     promised: Mapping[str, Any]

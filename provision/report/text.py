@@ -1,19 +1,20 @@
-"""Results as text: one screen, causes first. Every value is cleaned of control characters before it reaches a terminal."""
+"""Results as text, causes first. A value is cleaned of what a terminal would act on before it is shown."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from provision import cause, check
+from provision import check, codec
 from provision.cause import Cause
 from provision.check import Result
 from provision.errors import ProvisionError
 from provision.fact import Absent, Missing, Snapshot
-from provision.report.layout import clean
-from provision.report.quantity import duration, pairs, size
-from provision.report.run import Run
+from provision.report.diagnosis import blind_block, cause_block, line_of, verdict, waived_block
+from provision.report.layout import PLAIN, Style, clean, plural, prose, table
+from provision.report.quantity import duration, pairs, quantity, size
+from provision.report.run import GPU_NOT_RUN, Proof, Run
 
 if TYPE_CHECKING:
     from provision.building import Image
@@ -22,137 +23,163 @@ if TYPE_CHECKING:
     from provision.render import Manifest
     from provision.undo import Undone
 
-
-def error(problem: ProvisionError) -> str:
-    """The message, and the next command on a line of its own."""
-    lines = [clean(line) for line in problem.message.splitlines()]
-    return "\n".join([*lines, *([f"Next: {clean(problem.next_command)}"] if problem.next_command else [])])
+FACT_WIDTH = 160  # characters of one fact in the short text; the whole is in facts.json
+GROUPS = (("folder", "folders"), ("file", "files"), ("package", "packages"), ("unit", "units"), ("image", "image"))
 
 
-def doctor(machine: str, results: Sequence[Result], causes: Sequence[Cause]) -> str:
-    """Causes first, then what could not be looked at, then the counts."""
-    lines = [f"{clean(machine)}: {_verdict(causes)}", "", *_causes(causes)]
-    blind = [r for r in results if r.outcome in ("unknown", "crashed")]
-    if blind:
-        lines.append("could not look:")
-        lines += [f"  {r.code} {r.name}: {clean(r.reason)}" for r in blind]
-        lines.append("")
-    waived = [r for r in results if r.outcome == "accepted"]
-    lines += [f"accepted: {r.code} {r.name}: {clean(r.reason)}" for r in waived]
-    lines.append(", ".join(f"{count} {outcome}" for outcome, count in check.summary(results).items() if count))
+def error(problem: ProvisionError, style: Style = PLAIN) -> str:
+    """The message, and the next command on a line of its own. No final newline: whoever writes it adds one."""
+    first, *rest = [clean(line) for line in problem.message.splitlines()] or [type(problem).__name__]
+    lines = [f"{style.paint('provision', 'bad')}: {first}", *rest]
+    return "\n".join([*lines, *([f"next: {clean(problem.next_command)}"] if problem.next_command else [])])
+
+
+def doctor(machine: str, results: Sequence[Result], causes: Sequence[Cause], style: Style = PLAIN) -> str:
+    """One screen: causes first, then what could not be looked at, then what is waived, the counts last."""
+    lines = [f"{style.paint(clean(machine), 'head')}: {verdict(causes)}", ""]
+    for one in causes:
+        lines += cause_block(one, results, style)
+    lines += blind_block(results, causes, style)
+    lines += waived_block(results, style)
+    lines.append(", ".join(f"{count} {outcome}" for outcome, count in check.summary(results).items()))
     return "\n".join(lines) + "\n"
 
 
 def facts(snapshot: Snapshot) -> str:
-    """What is known, what is not there, and what could not be looked at."""
-    lines = [clean(snapshot.machine)]
+    """One line a fact: what is known (short), what is not there, what could not be looked at."""
+    rows: list[tuple[str, ...]] = []
     for name, value in snapshot.facts.items():
         if isinstance(value, Absent):
-            lines.append(f"  {name}: not there: {clean(value.reason)}")
+            rows.append((name, f"not there: {value.reason}"))
         elif isinstance(value, Missing):
-            lines.append(f"  {name}: COULD NOT LOOK: {clean(value.reason)}")
+            rows.append((name, f"COULD NOT LOOK: {value.reason}"))
         else:
-            lines.append(f"  {clean(str(value))[:200]}")
-    return "\n".join(lines) + "\n"
+            known = quantity("", codec.dump(value))
+            rows.append((name, known if len(known) <= FACT_WIDTH else f"{known[:FACT_WIDTH]}…"))
+    head = f"{clean(snapshot.machine)}, looked at by provision {clean(snapshot.tool_version)}"
+    return "\n".join([head, *table(rows)]) + "\n"
 
 
 def plan(made: Plan, directory: Path) -> str:
     """What the machine should be, in a few lines, and where the whole plan is."""
-    lines = [
-        f"plan {made.digest[:12]} for {clean(made.machine)}, model {clean(made.model)}",
-        f"  accelerator  {made.cuda.accelerator}: {clean('; '.join(made.cuda.reasons))}",
-        f"  engine       {made.dependencies.engine}, started by {made.dependencies.start}",
-        f"  packages     {', '.join(made.dependencies.packages)}",
-        f"  image        {made.rollout.image} from {made.dependencies.lock}",
-        f"  proofs       {', '.join(p.code for p in made.proofs)}",
-        f"  in           {directory}/plan.json",
+    rows = [
+        ("accelerator", f"{made.cuda.accelerator}: {'; '.join(made.cuda.reasons)}"),
+        ("engine", f"{made.dependencies.engine}, started by {made.dependencies.start}"),
+        ("packages", ", ".join(made.dependencies.packages)),
+        ("image", f"{made.rollout.image} from {made.dependencies.lock}"),
+        ("proofs", ", ".join(p.code for p in made.proofs)),
+        ("in", f"{directory}/plan.json"),
     ]
-    return "\n".join(lines) + "\n"
+    head = f"plan {made.digest[:12]} for {clean(made.machine)}, model {clean(made.model)}"
+    return "\n".join([head, *table(rows)]) + "\n"
 
 
 def manifest(rendered: Manifest, folder: Path) -> str:
     """The rendered files and what they become."""
-    lines = [f"rendered from plan {rendered.plan[:12]} into {folder}"]
-    lines += [f"  {f.destination}  {f.mode}  guarded by {', '.join(f.checks) or 'no check'}" for f in rendered.files]
-    return "\n".join(lines) + "\n"
+    rows = [(f.destination, f.mode, f"guarded by {', '.join(f.checks) or 'no check'}") for f in rendered.files]
+    return "\n".join([f"rendered from plan {rendered.plan[:12]} into {clean(str(folder))}", *table(rows)]) + "\n"
 
 
 def built(image: Image) -> str:
     """The image and what it is made of."""
     state = "unchanged" if image.reused else "built"
-    made_of = f"base {image.base} ({image.base_source}, {size(image.base_bytes)}), {image.wheels} wheels ({size(image.wheel_bytes)} unpacked)"  # noqa: E501
-    return f"{image.reference}: {state}, {size(image.size_bytes)}\n  {made_of}\n"
+    base = f"base {clean(image.base)} ({image.base_source}, {size(image.base_bytes)})"
+    wheels = f"{plural(image.wheels, 'wheel')} ({size(image.wheel_bytes)} unpacked)"
+    return f"{clean(image.reference)}: {state}, {size(image.size_bytes)}\n  {base}, {wheels}\n"
 
 
-def preview(changes: Sequence[Change]) -> str:
-    """What will be done; files as unified diffs; what needs a name; what cannot be previewed and why."""
+def preview(changes: Sequence[Change], style: Style = PLAIN) -> str:
+    """What will be done in groups, files as unified diffs; then what needs a name, and what cannot be previewed."""
     if not changes:
         return "Nothing to change: the machine is what the plan says.\n"
-    lines = ["What will be done:"]
-    for one in changes:
-        notes = [f"needs --allow {one.needs}"] if one.needs else []
-        notes += [f"cannot be previewed: {clean(one.reason)}"] if not one.previewable else []
-        lines.append(f"  {one.kind:8} {clean(one.what)}" + (f"  ({'; '.join(notes)})" if notes else ""))
-        lines += [f"      {clean(line)}" for line in one.detail.splitlines()]
+    known = {kind for kind, _ in GROUPS}
+    others = sorted({c.kind for c in changes} - known)
+    lines = [f"{style.paint('What will be done', 'head')}: {plural(len(changes), 'change')}"]
+    for kind, heading in (*GROUPS, *((other, other) for other in others)):
+        those = [c for c in changes if c.kind == kind]
+        if those:
+            lines += ["", style.paint(f"{heading} ({len(those)})", "head")]
+        for one in those:
+            lines += _change(one, style)
+    if named := sorted({c.needs for c in changes if c.needs}):
+        lines += ["", style.paint("needs a yes by name", "head")]
+        lines += table([(f"--allow {n}", ", ".join(c.what for c in changes if c.needs == n)) for n in named])
+    if opaque := [c for c in changes if not c.previewable]:
+        lines += ["", style.paint("cannot be previewed", "head")]
+        lines += table([(f"{c.kind} {c.what}", c.reason) for c in opaque])
     return "\n".join(lines) + "\n"
 
 
-def proofs(run: Run) -> str:
+def _change(one: Change, style: Style) -> list[str]:
+    detail = one.detail.splitlines()
+    if len(detail) <= 1:
+        return table([(one.what, detail[0])]) if detail else [f"  {clean(one.what)}"]
+    return [f"  {clean(one.what)}", *(f"      {_diff_line(line, style)}" for line in detail)]
+
+
+def _diff_line(line: str, style: Style) -> str:
+    role = {"+": "good", "-": "bad"}.get(line[:1], "")
+    return style.paint(clean(line), role) if role else clean(line)
+
+
+def proofs(run: Run, style: Style = PLAIN) -> str:
     """Every promised proof with the numbers it was held to and those that were measured."""
-    lines = []
-    for one in run.proofs:
-        lines.append(
-            f"{'proved    ' if one['proved'] else 'NOT PROVED'} {one['code']} {one['roadblock']}  {duration(one['seconds'])}"
-        )
-        for name, promised, measured in pairs(one["promised"], one["measured"]):
-            said = [f"promised {clean(promised)}"] if promised else []
-            said += [f"measured {clean(measured)}"] if measured else []
-            lines.append(f"             {name}: {', '.join(said)}")
-        if one.get("reason"):
-            lines.append(f"             {clean(one['reason'])}")
-    kept = sum(1 for p in run.proofs if p["proved"])
-    lines.append(f"{kept} of {len(run.proofs)} promised proofs hold")
-    if not run.gpu_ran:
-        lines.append("GPU path: not yet run on hardware")
+    lines = [line for one in run.proofs for line in _proof(one, style)]
+    kept = len(run.proofs) - len(run.unproved)
+    lines.append(f"{kept} of {len(run.proofs)} promised proofs hold" if run.proofs else "nothing was proved")
+    lines += [] if run.gpu_ran else [GPU_NOT_RUN]
     return "\n".join(lines) + "\n"
 
 
-def up(run: Run) -> str:
+def _proof(one: Proof, style: Style) -> list[str]:
+    word = style.paint("proved", "good") if one["proved"] else style.paint("NOT PROVED", "bad")
+    name = one.get("name") or one["roadblock"]
+    lines = [f"{word} {clean(one['code'])} {clean(name)} ({duration(one['seconds'])})"]
+    if one.get("reason"):
+        lines += prose(one["reason"], style, "    ")
+    rows = [
+        (what, f"{measured or 'not measured'}" + (f" (promised {promised})" if promised else ""))
+        for what, promised, measured in pairs(one["promised"], one["measured"])
+    ]
+    return lines + table(rows, indent="    ")
+
+
+def up(run: Run, style: Style = PLAIN) -> str:
     """The end of ``provision up``: what was found, changed and proved, with numbers."""
-    lines = ["", f"Found on {clean(run.machine)}: {_verdict(run.before)}", *_causes(run.before)]
-    lines += ["Changed: " + (f"{len(run.changed)} of {len(run.changes)} managed things" if run.changed else "nothing")]
-    lines += [f"  {c['kind']:8} {clean(c['what'])}  {clean(c['detail'])}".rstrip() for c in run.changed]
-    if run.proofs:
-        lines += ["Proved:", proofs(run)]
-    if run.causes:
-        lines += [f"Still found: {_verdict(run.causes)}", *_causes(run.causes)]
-    lines.append("Seconds: " + ", ".join(f"{name} {took:.1f}" for name, took in run.seconds.items()))
-    lines += [f"{name}: {clean(value)}" for name, value in run.about.items()]
-    lines.append(f"Evidence: {run.directory} (report.html is the same with the facts)")
-    return "\n".join(lines) + "\n"
+    lines = [f"{style.paint(clean(run.machine), 'head')}: {_outcome(run)}", "", style.paint("found", "head")]
+    lines += [f"  put right: {clean(c.cause)}: {line_of(c.cause)} [{', '.join(c.codes)}]" for c in run.repaired]
+    for one in run.causes:
+        lines += [f"  {line}".rstrip() for line in cause_block(one, run.results, style)]
+    lines += [] if run.causes else ["  nothing is wrong now" if run.repaired else "  nothing wrong"]
+    lines += [f"  {line}".rstrip() for line in blind_block(run.results, run.causes, style)]
+    lines += [f"  {line}" for line in waived_block(run.results, style)]
+    count = f"{len(run.changed)} of {plural(len(run.changes), 'managed thing')}" if run.changes else "nothing"
+    lines += ["", f"{style.paint('changed', 'head')}: {count}"]
+    lines += table([(c["kind"], c["what"], _first_line(c["detail"])) for c in run.changed])
+    lines += ["", style.paint("proved", "head")]
+    lines += [f"  {line}" for line in proofs(run, style).splitlines()]
+    took = [(name, duration(seconds)) for name, seconds in run.seconds.items()]
+    lines += ["", style.paint("took", "head"), *table([*took, ("together", duration(sum(run.seconds.values())))])]
+    kept = [("evidence", f"{run.directory} (report.html there says the same, with the facts)")] if run.directory else []
+    lines += ["", *table([*run.about.items(), *kept], indent="")]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _outcome(run: Run) -> str:
+    errors = sum(c.severity == "error" for c in run.causes)
+    bad = [f"{plural(len(run.unproved), 'proof')} of {len(run.proofs)} not proved"] if run.unproved else []
+    bad += [f"{plural(errors, 'error')} left"] if errors else []
+    if bad:
+        return "NOT DONE: " + ", ".join(bad)
+    proved = f"every promised proof holds ({len(run.proofs)})" if run.proofs else "nothing was proved yet"
+    return f"{plural(len(run.changed), 'change')}, {proved}"
+
+
+def _first_line(text: str) -> str:
+    return (text.splitlines() or [""])[0]
 
 
 def undone(what: Undone) -> str:
     """What was taken back, and what was kept with the reason."""
     lines = [f"Run {what.run} was taken back.", *(f"  taken back  {clean(line)}" for line in what.taken_back)]
     return "\n".join([*lines, *(f"  kept        {clean(line)}" for line in what.kept)]) + "\n"
-
-
-def _verdict(causes: Iterable[Cause]) -> str:
-    found = list(causes)
-    if not found:
-        return "nothing wrong"
-    errors = sum(1 for c in found if c.severity == "error")
-    return f"{errors} error(s), {len(found) - errors} other(s)"
-
-
-def _causes(causes: Iterable[Cause]) -> list[str]:
-    lines: list[str] = []
-    for one in causes:
-        row = cause.table().get(one.cause)
-        lines.append(f"{one.severity}: {one.cause} ({', '.join(one.codes)}){': ' + row.line if row else ''}")
-        lines += [f"    because  {clean(text)}" for text in one.because]
-        lines += [f"    settle   {clean(text)}" for text in one.tell_apart]
-        lines += [f"    fix      {clean(text)}" for text in one.fix]
-        lines += [f"    also     {', '.join(one.also)}"] if one.also else []
-    return [*lines, ""] if lines else []

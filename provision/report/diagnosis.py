@@ -1,0 +1,94 @@
+"""The blocks that the doctor's screen and the end report share: causes, what could not be looked at, what is waived."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterable, Sequence
+
+from provision import cause
+from provision.cause import Cause
+from provision.check import Result, Severity
+from provision.report.layout import Style, clean, item, plural, prose
+
+CODES_SHOWN = 6  # of one reason: a machine without a driver has thirty checks that could not look, for one reason
+REASONS_SHOWN = 8
+
+
+def verdict(causes: Iterable[Cause]) -> str:
+    """``2 causes: 1 error, 1 warning``, or ``nothing wrong``."""
+    found = list(causes)
+    if not found:
+        return "nothing wrong"
+    counts = [(sum(c.severity == severity for c in found), severity) for severity in typing.get_args(Severity)]
+    return f"{plural(len(found), 'cause')}: " + ", ".join(plural(n, severity) for n, severity in counts if n)
+
+
+def line_of(name: str) -> str:
+    """The cause in words, from the table; "" for a cause that an older table does not have."""
+    row = cause.table().get(name)
+    return row.line if row else ""
+
+
+def cause_block(one: Cause, results: Sequence[Result], style: Style) -> list[str]:
+    """A cause with its evidence, its fix and what follows from it."""
+    told = "" if one.certainty == "certain" else f" ({one.certainty})"
+    head = f"{style.paint(one.severity, one.severity)}: {style.paint(clean(one.cause), 'head')}{told}"
+    outcomes = {r.code: r for r in results}
+    also = [_symptom(code, outcomes.get(code)) for code in one.also]
+    return [
+        f"{head} [{', '.join(one.codes)}]",
+        *(prose(line, style, "  ") if (line := line_of(one.cause)) else ()),
+        *item("because", one.because, style),
+        *item("fix", one.fix, style, wrap=False),
+        *item("tell apart", one.tell_apart, style, wrap=False),
+        *item("also", _shortened(also, CODES_SHOWN), style),
+        "",
+    ]
+
+
+def _symptom(code: str, result: Result | None) -> str:
+    if result is None:
+        return code
+    return f"{code} {result.name}" + (" (could not look)" if result.outcome == "unknown" else "")
+
+
+def blind_block(results: Sequence[Result], causes: Sequence[Cause], style: Style) -> list[str]:
+    """What could not be looked at and no cause explains, the reason said once for all its checks; then what crashed."""
+    explained = {code for one in causes for code in one.also}
+    by_reason: dict[str, list[Result]] = {}
+    for one in results:
+        if one.outcome == "unknown" and one.code not in explained:
+            by_reason.setdefault(one.reason, []).append(one)
+    ordered = sorted(by_reason.items(), key=lambda entry: (-len(entry[1]), entry[1][0].code))
+    lines = [style.paint("could not look", "head")] if ordered else []
+    for reason, those in ordered[:REASONS_SHOWN]:
+        codes = _shortened([r.code for r in those], CODES_SHOWN)
+        lines += prose(f"{reason}: {', '.join(codes)}", style, "    ", "  ")
+    if left := ordered[REASONS_SHOWN:]:
+        checks = sum(len(those) for _, those in left)
+        lines.append(
+            f"  and {plural(len(left), 'more reason')} for {plural(checks, 'check')}: provision doctor --format json"
+        )
+    lines += [""] if ordered else []
+    for one in results:
+        if one.outcome == "crashed":
+            first = f"{style.paint('crashed', 'bad')}: {one.code} {one.name}: "
+            lines += prose(one.reason, style, "  ", first)
+    return lines
+
+
+def waived_block(results: Sequence[Result], style: Style) -> list[str]:
+    """What provision.toml waives, every time, with its reason."""
+    return [
+        line
+        for one in results
+        if one.outcome == "accepted"
+        for line in prose(f"{one.reason}", style, "  ", f"accepted: {one.code} {one.name}: ")
+    ]
+
+
+def _shortened(items: Sequence[str], shown: int) -> list[str]:
+    """The first ``shown``, then how many more. One more is shown rather than counted."""
+    if len(items) <= shown + 1:
+        return list(items)
+    return [*items[:shown], f"and {len(items) - shown} more"]
