@@ -249,3 +249,65 @@ def test_cud013_cannot_tell_a_library_without_a_version(a: Any) -> None:
 @pytest.mark.parametrize(("value", "found"), [("0,1", 0), ("GPU-1", 0), ("", 1), ("-1", 1), ("-1,0", 1), ("0,-1", 0)])
 def test_cud014_sees_that_no_gpu_is_visible(a: Any, messages: Any, value: str, found: int) -> None:
     assert len(messages("CUD014", a(Environment, variables=(("CUDA_VISIBLE_DEVICES", value),)))) == found
+
+
+def test_cud002_says_when_only_a_reboot_lacks(run_check: Any) -> None:
+    fresh = run_check("CUD002", Nouveau(cards=("0000:01:00.0",), blacklisted_in=())).findings[0]
+    assert [command.split()[0] for command in fresh.fix] == ["printf", "update-initramfs", "reboot"]
+    (again,) = run_check(
+        "CUD002", Nouveau(cards=("0000:01:00.0",), blacklisted_in=("/etc/modprobe.d/x.conf",))
+    ).findings
+    assert again.message == "nouveau holds 0000:01:00.0; it is forbidden already, so a reboot is what lacks"
+
+
+def test_cud003_says_both_versions(a: Any, messages: Any) -> None:
+    said = messages("CUD003", a(DriverLibraries, version="580.95.05"))
+    assert said == ["the loaded kernel module is 580.82.07, the library 580.95.05"]
+
+
+def test_cud006_says_both_versions(a: Any, messages: Any) -> None:
+    said = messages("CUD006", a(Spec, expect=Expect(driver="590")))
+    assert said == ["provision.toml expects driver 590 or newer; 580.82.07 is loaded"]
+
+
+def test_cud007_says_what_answers_and_what_is_on_the_bus(a: Any, messages: Any) -> None:
+    three = a(Spec, expect=Expect(gpus=3))
+    one = a(Gpus, gpus=(a(Gpu),))
+    assert messages("CUD007", three, one) == ["provision.toml expects 3 GPUs; 1 answer, 2 are on the PCI bus"]
+    unseen = {NvidiaCards: Missing("/sys is not mounted")}
+    assert messages("CUD007", three, one, unseen) == ["provision.toml expects 3 GPUs; 1 answer"]
+    silent = {Gpus: Missing("no answer in 5 s")}
+    assert messages("CUD007", three, silent) == ["provision.toml expects 3 GPUs; 0 answer, 2 are on the PCI bus"]
+    with pytest.raises(Missing, match="no answer in 5 s"):  # neither the driver nor the bus can be asked
+        list(CHECKS["CUD007"].function(silent[Gpus], unseen[NvidiaCards], three))
+
+
+def test_cud007_counts_a_card_that_answers_not_as_missing(a: Any, messages: Any) -> None:
+    assert len(messages("CUD007", a(Spec, expect=Expect(gpus=2)), a(Gpus, gpus=(a(Gpu),)))) == 1
+
+
+@pytest.mark.parametrize("code", ["CUD009", "CUD010", "CUD011"])
+def test_cud009_to_cud011_need_a_torch(a: Any, run_check: Any, code: str) -> None:
+    result = run_check(code, a(Packages, environments=(a(PackageEnvironment, torch=None),)))
+    assert (result.outcome, result.reason) == ("skipped", "torch is in none of the environments here")
+
+
+def test_cud010_does_not_judge_a_build_without_cuda(a: Any, messages: Any) -> None:
+    assert messages("CUD010", torch(a, "2.13.0+cpu", None), a(NvidiaDriver, version="1.0")) == []
+
+
+@pytest.mark.parametrize("code", ["CUD012", "CUD013"])
+def test_cud012_and_cud013_need_a_libcuda(a: Any, run_check: Any, code: str) -> None:
+    assert run_check(code, a(CudaLibraries, libcuda=())).reason == "no libcuda is here"
+
+
+def test_cud012_says_where_to_look(a: Any, run_check: Any) -> None:
+    by_variable, by_cache = (
+        run_check("CUD012", copies(a, STUB, s)).findings[0].fix for s in ("LD_LIBRARY_PATH", "ldconfig")
+    )
+    assert by_variable[0].startswith('echo "$LD_LIBRARY_PATH"')
+    assert by_cache[0].startswith("grep -r stubs /etc/ld.so.conf.d")
+
+
+def test_cud013_does_not_judge_the_drivers_own_library(a: Any, messages: Any) -> None:
+    assert messages("CUD013", copies(a, "/usr/lib/libcuda.so.575.57.08", "ldconfig", "575.57.08")) == []

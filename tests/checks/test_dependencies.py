@@ -241,3 +241,36 @@ def test_dep015_needs_the_torch_that_the_engine_was_built_for(
     a: Any, messages: Any, engine: str, torch: str, found: int
 ) -> None:
     assert len(messages("DEP015", a(Packages, environments=(environment(a, engine, f"torch=={torch}"),)))) == found
+
+
+def test_dep008_says_what_lacks(a: Any, run_check: Any) -> None:
+    old = run_check("DEP008", a(Docker, server_version="20.10.24+dfsg1")).findings[0]
+    assert old.message == "the engine is 20.10.24+dfsg1; CDI devices need 25.0.0 or newer"
+    untold = a(Docker, server_version="25.0.0", cdi_spec_dirs=())
+    set_to = a(DaemonJson, text='{"features": {"cdi": false}}')
+    assert run_check("DEP008", untold, set_to).findings[0].measured["features"] == {"cdi": False}
+    assert run_check("DEP008", untold, {DaemonJson: Absent("no file")}).findings[0].measured["features"] is None
+
+
+def test_dep009_says_that_the_engine_takes_no_devices(a: Any, messages: Any) -> None:
+    (said,) = messages("DEP009", a(Docker, runtimes=("runc",), cdi_spec_dirs=()))
+    assert said == (
+        "2 NVIDIA card(s) and no way into a container: the engine has the runtimes runc, and it takes no CDI devices"
+    )
+
+
+def test_dep010_unmasks_what_is_masked(a: Any, run_check: Any) -> None:
+    def fix(state: str) -> tuple[str, ...]:
+        result = run_check("DEP010", a(Units, units=(a(Unit, enabled=state),)))
+        return tuple(result.findings[0].fix)
+
+    assert fix("disabled") == ("systemctl enable docker.service",)
+    assert fix("masked") == ("systemctl unmask docker.service", "systemctl enable docker.service")
+    assert run_check("DEP010", a(Units, units=())).reason == "there is no docker.service"
+
+
+def test_dep014_counts_the_others(a: Any, messages: Any) -> None:
+    user = environment(a, "numpy==2", "torch==2", prefix="/root/.local", kind="user")
+    other = environment(a, "numpy==1", "torch==1", prefix="/usr", kind="system")
+    said = messages("DEP014", a(Packages, environments=(other, user)))
+    assert said == ["/root/.local comes before /usr: numpy 2 instead of 1, and 1 more"]

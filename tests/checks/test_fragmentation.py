@@ -167,6 +167,76 @@ def test_parse_cuts_as_torch_does() -> None:
     assert [(one.key, one.value) for one in cut] == [("a", "1"), ("b", "[256:1,512:2]"), ("c", None)]
 
 
+@pytest.mark.parametrize("code", ["FRG001", "FRG002", "FRG003", "FRG004"])
+def test_without_a_setting_there_is_nothing_to_judge(run_check: Any, code: str) -> None:
+    result = run_check(code)
+    assert (result.outcome, result.reason) == ("skipped", f"neither {OLD} nor {NEW} is set")
+
+
+@pytest.mark.parametrize("code", ["FRG002", "FRG003"])
+def test_frg002_and_frg003_leave_a_setting_without_colon_to_frg001(a: Any, messages: Any, code: str) -> None:
+    assert messages(code, setting(a, "nonsense")) == []
+    assert messages(code, setting(a, "max_split_size_mb")) == []
+    assert messages(code, setting(a, "nonsense=1:2")) == []
+
+
+def test_frg001_writes_the_setting_as_it_should_be(a: Any, run_check: Any) -> None:
+    def needed(text: str) -> list[str]:
+        return [f.needed["setting"] for f in run_check("FRG001", setting(a, text)).findings]
+
+    assert needed("a=b:c") == ["a:b"]
+    assert needed("expandable_segments") == ["expandable_segments:VALUE"]
+
+
+def test_frg002_says_that_no_torch_knows_a_key(a: Any, messages: Any) -> None:
+    (said,) = messages("FRG002", setting(a, "nonsense:1"), torch(a, "2.13.0"))
+    assert said == "PYTORCH_CUDA_ALLOC_CONF holds nonsense, which torch 2.13 does not know: no torch release knows it"
+
+
+def test_frg002_knows_the_keys_of_a_torch_newer_than_the_table(a: Any, run_check: Any) -> None:
+    newer = torch(a, "2.16.0")
+    assert run_check("FRG002", setting(a, "expandable_segments:True"), newer).outcome == "ok"
+    (finding,) = run_check("FRG002", setting(a, "roundup_bypass_threshold_mb:64"), newer).findings
+    assert finding.certainty == "certain"
+
+
+def test_frg002_does_not_choose_between_torches(a: Any, run_check: Any) -> None:
+    def judged(*prefixes_and_versions: tuple[str, str]) -> tuple[str, str]:
+        made = tuple(
+            a(PackageEnvironment, prefix=prefix, torch=a(TorchBuild, version=version))
+            for prefix, version in prefixes_and_versions
+        )
+        result = run_check("FRG002", setting(a, "per_process_memory_fraction:0.5"), a(Packages, environments=made))
+        return result.outcome, result.reason
+
+    assert judged(("/a", "2.9.1"), ("/b", "2.13.0")) == ("skipped", "torch is not in the environment in use")
+    assert judged() == ("skipped", "torch is in none of the environments here")
+    assert judged(("/a", "2.9.1"), ("/opt/venv", "2.13.0"))[0] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("max_split_size_mb:many", "a whole number"),
+        ("max_split_size_mb:20.5", "a whole number"),
+        ("garbage_collection_threshold:much", "a number"),
+        ("large_segment_size_mb:10", "more than 10"),
+        ("max_split_size_mb:19", "at least 20"),
+        ("per_process_memory_fraction:2", "a number between 0 and 1"),
+        ("backend:cuda", "native or cudaMallocAsync"),
+        ("expandable_segments:1", "True or False"),
+        ("roundup_power2_divisions:0", "a power of two"),
+    ],
+)
+def test_frg003_names_what_torch_wants(a: Any, run_check: Any, text: str, wanted: str) -> None:
+    (finding,) = run_check("FRG003", setting(a, text)).findings
+    assert finding.needed == {"value": wanted}
+
+
+def test_frg003_lets_keys_pass_whose_values_are_not_known(a: Any, messages: Any) -> None:
+    assert messages("FRG003", setting(a, "expandable_segments_reserve:anything,nonsense:x")) == []
+
+
 # --- the same judgements, by torch itself ------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ from provision.facts.limits import Limits, SharedMemory
 from provision.facts.log import KernelLog, OomKill
 from provision.facts.memory import Memory
 from provision.facts.pci import NvidiaCards, PciCard
+from provision.plan import GpuMemory
 
 GIB = 1 << 30
 NEED = 5 * GIB  # 4 GiB of weights and the plan's tolerance of a quarter
@@ -103,3 +104,21 @@ def test_mem006_and_mem007_do_not_judge_a_single_gpu(a: Any, run_check: Any, cod
 @pytest.mark.parametrize(("hard", "found"), [(None, 0), (1 << 40, 1)])
 def test_mem007_wants_no_limit_on_locked_memory(a: Any, messages: Any, hard: int | None, found: int) -> None:
     assert len(messages("MEM007", a(Limits, memlock_hard_bytes=hard))) == found
+
+
+def test_mem001_names_the_group_to_raise(a: Any, run_check: Any) -> None:
+    grouped = run_check("MEM001", a(Memory, limit_bytes=GIB, cgroup_limit_bytes=GIB)).findings[0]
+    whole = run_check("MEM001", a(Memory, limit_bytes=GIB, total_bytes=GIB, cgroup_limit_bytes=GIB)).findings[0]
+    assert grouped.fix != ()
+    assert whole.fix == ()
+    assert whole.message.startswith("the machine has")
+
+
+def test_mem002_judges_a_limit_that_is_just_enough(a: Any, messages: Any) -> None:
+    assert len(messages("MEM002", a(Memory, limit_bytes=8 * GIB, available_bytes=GIB))) == 1
+
+
+@pytest.mark.parametrize("code", ["MEM003", "MEM004"])
+def test_mem003_and_mem004_do_not_judge_a_plan_for_the_cpu(a: Any, run_check: Any, code: str) -> None:
+    tiny = dataclasses.replace(a(Gpus), gpus=(a(Gpu, memory_bytes=1, memory_free_bytes=1),))
+    assert run_check(code, tiny, a(GpuMemory, device="cpu")).reason == "the plan runs on the CPU"
