@@ -95,10 +95,7 @@ def check_mode(rendered: Path, plan: Plan, snapshot: Snapshot, host: Host | None
     manifest = read_manifest(rendered)
     present = evidence.look(host, manifest, plan)
     skip: tuple[str, ...] = ("evidence",)
-    packages, _ = evidence.installed(host)
-    if any(
-        name not in {p.partition(":")[0] for p in packages} for name in ("python3-apt", *plan.dependencies.packages)
-    ):
+    if not present.package_names.issuperset({"python3-apt", *plan.dependencies.packages}):
         skip += ("packages", "engine")
     with tempfile.TemporaryDirectory(prefix="provision-check-") as folder:
         work = Path(folder)
@@ -147,10 +144,10 @@ def _variables(
 
 
 def _seen(destination: str, snapshot: Snapshot) -> str:
-    """SHA-256 of a shared file as the facts saw it; "" where they saw none."""
+    """SHA-256 of a shared file as the facts saw it; "absent" where they saw none (Ansible reads ``!unsafe ""`` as null)."""
     fact = snapshot.get(DaemonJson)
     if isinstance(fact, Absent):
-        return ""
+        return "absent"
     if isinstance(fact, Missing):
         raise ChangeError(f"{destination} could not be looked at: {fact.reason}", "sudo provision facts")
     if fact.path != destination:

@@ -122,7 +122,7 @@ def plan_steps(host: Host, run: Path, before: Evidence, after: After | None) -> 
     if engine_goes:
         trees += _engine_trees(host, before, answers, kept)
     state = before.state_folder
-    trees += tuple(f"{state}/{name}" for name in ("engine", "restart-docker") if stop or engine_goes)
+    trees += (f"{state}/restart-docker", *((f"{state}/engine",) if stop or engine_goes else ()))
     parents = {str(p) for d in before.managed for p in Path(d).parents} | {
         state,
         f"{state}/runs",
