@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 
 from provision.catalog import tables
@@ -147,10 +148,13 @@ def allocator_value_out_of_range(environment: Environment) -> Iterator[Finding]:
     FRG-P1: loading, running and dropping a model again and again does not grow the process, with the planned setting.
     """
     rows = {row.key: row for row in tables.allocator().key}
-    for one in _settings(environment):
+    settings = _settings(environment)
+    numbers = {(one.variable, one.key): _number(one.value, whole=True) for one in settings if one.value is not None}
+    for one in settings:
         row = rows.get(one.key)
         if row is not None and one.value is not None:
-            wanted = _expected(row, one.value)
+            least = numbers.get((one.variable, row.least_from))
+            wanted = _expected(row if least is None else dataclasses.replace(row, least=least), one.value)
             if wanted:
                 yield Finding(
                     f"{one.variable}: {one.key} is {one.value!r}; torch wants {wanted}",
@@ -173,11 +177,18 @@ def _expected(row: tables.AllocatorKey, value: str) -> str:
     return _expected_number(row, value)
 
 
+def _number(value: str, whole: bool) -> float | None:
+    """As C's stoull and stod read it, which torch uses: what follows the digits is dropped, a minus sign wraps around."""
+    digits = re.match(r"[+-]?\d+" if whole else r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", value)
+    if digits is None:
+        return None
+    return int(digits[0]) % (1 << 64) if whole else float(digits[0])
+
+
 def _expected_number(row: tables.AllocatorKey, value: str) -> str:
     whole = row.kind == "integer"
-    try:
-        number = int(value) if whole else float(value)
-    except ValueError:
+    number = _number(value, whole)
+    if number is None:
         return "a whole number" if whole else "a number"
     low, high = row.least, row.most
     inside = (low is None or number > low or (number == low and not row.open_interval)) and (

@@ -87,7 +87,8 @@ class AllocatorKey:
     """One key of torch's allocator setting: which torch releases know it, and what it may be.
 
     ``first`` and ``last`` are torch minor releases, both included; an empty ``last`` means it is still known.
-    ``least`` and ``most`` bound a number; ``open_interval`` leaves the bounds themselves out.
+    ``least`` and ``most`` bound a number; ``open_interval`` leaves the bounds themselves out; where the key
+    ``least_from`` is set beside this one, its value is the least.
     """
 
     key: str
@@ -95,6 +96,7 @@ class AllocatorKey:
     last: str = ""
     kind: Literal["number", "integer", "switch", "power-of-two", "choice", "free"]
     least: float | None = None
+    least_from: str = ""
     most: float | None = None
     open_interval: bool = False
     choices: tuple[str, ...] = ()

@@ -122,3 +122,8 @@ def test_mem002_judges_a_limit_that_is_just_enough(a: Any, messages: Any) -> Non
 def test_mem003_and_mem004_do_not_judge_a_plan_for_the_cpu(a: Any, run_check: Any, code: str) -> None:
     tiny = dataclasses.replace(a(Gpus), gpus=(a(Gpu, memory_bytes=1, memory_free_bytes=1),))
     assert run_check(code, tiny, a(GpuMemory, device="cpu")).reason == "the plan runs on the CPU"
+
+
+def test_mem005_says_only_what_the_log_says(a: Any, messages: Any) -> None:
+    (said,) = messages("MEM005", a(KernelLog, oom_kills=(a(OomKill, resident_bytes=None),)))
+    assert "the last was python3 (812), for want" in said

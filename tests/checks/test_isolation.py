@@ -53,3 +53,21 @@ def test_iso003_wants_telemetry_off(
 )
 def test_iso004_wants_the_system_call_filter(a: Any, messages: Any, options: tuple[str, ...], found: int) -> None:
     assert len(messages("ISO004", a(Docker, security_options=options))) == found
+
+
+def test_iso002_names_several(a: Any, messages: Any) -> None:
+    variables = (("HF_TOKEN", SET), ("VLLM_API_KEY", SET))
+    assert messages("ISO002", a(Environment, variables=variables)) == [
+        "HF_TOKEN and VLLM_API_KEY are set in this session"
+    ]
+
+
+def test_iso003_needs_a_package_that_reports(run_check: Any) -> None:
+    result = run_check("ISO003")
+    assert (result.outcome, result.reason) == ("skipped", "no package that is known to report home is installed")
+
+
+def test_iso004_tells_none_from_unconfined(a: Any, messages: Any) -> None:
+    assert messages("ISO004", a(Docker, security_options=())) == ["the engine reports no seccomp profile"]
+    unconfined = a(Docker, security_options=("name=seccomp,profile=unconfined",))
+    assert messages("ISO004", unconfined) == ["the engine's seccomp profile is unconfined"]

@@ -52,3 +52,8 @@ def test_lat003_wants_persistence(a: Any, messages: Any, persistence: bool, foun
 @pytest.mark.parametrize(("hard", "found"), [(None, 0), (65535, 0), (65534, 1)])
 def test_lat004_wants_open_files(a: Any, messages: Any, hard: int | None, found: int) -> None:
     assert len(messages("LAT004", a(Limits, nofile_hard=hard))) == found
+
+
+def test_lat003_says_where_no_gpu_has_the_mode(a: Any, run_check: Any) -> None:
+    result = run_check("LAT003", a(Gpus, gpus=(a(Gpu, persistence=None),)))
+    assert (result.outcome, result.reason) == ("skipped", "no GPU here has persistence mode")

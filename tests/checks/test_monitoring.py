@@ -54,3 +54,10 @@ def test_mon003_says_that_it_cannot_see(messages: Any) -> None:
 @pytest.mark.parametrize(("state", "found"), [("active", 0), ("inactive", 0), ("activating", 0), ("failed", 1)])
 def test_mon004_sees_a_failed_service(a: Any, messages: Any, state: str, found: int) -> None:
     assert len(messages("MON004", a(Units, units=(a(Unit, state=state),)))) == found
+
+
+def test_mon001_keeps_the_name_and_the_last_message(a: Any, run_check: Any) -> None:
+    log = a(KernelLog, xids=(a(Xid, text="first"), a(Xid, text="last"), a(Xid, code=48, text="another")))
+    another, finding = run_check("MON001", log).findings
+    assert (another.measured["xid"], finding.measured["last"]) == (48, "last")
+    assert finding.measured["name"] == "ROBUST_CHANNEL_GPU_HAS_FALLEN_OFF_THE_BUS"

@@ -45,3 +45,10 @@ def test_rol002_wants_the_planned_image(a: Any, messages: Any, tag: str, found: 
 @pytest.mark.parametrize(("restore", "running", "found"), [(True, 3, 0), (False, 0, 0), (False, 1, 1)])
 def test_rol003_wants_containers_to_survive(a: Any, messages: Any, restore: bool, running: int, found: int) -> None:
     assert len(messages("ROL003", a(Docker, live_restore=restore, running_containers=running))) == found
+
+
+def test_rol003_says_how_many(a: Any, messages: Any) -> None:
+    said = "live-restore is off: the next restart of the engine stops {}"
+    one, two = (messages("ROL003", a(Docker, live_restore=False, running_containers=n)) for n in (1, 2))
+    assert one == [said.format("1 running container")]
+    assert two == [said.format("2 running containers")]
