@@ -43,12 +43,19 @@ def test_nothing_is_found_on_a_healthy_machine(run_check: Callable[..., check.Re
     assert result.outcome in ("ok", "skipped"), f"{result.outcome}: {result.reason} {result.findings}"
 
 
-@pytest.mark.parametrize("code", CODES)
-def test_every_check_is_judged_on_one_healthy_machine_or_says_why_not(
-    run_check: Callable[..., check.Result], code: str
-) -> None:
-    results = [run_check(code, gpu=gpu) for gpu in (True, False)]
-    assert any(r.outcome == "ok" for r in results) or all(r.reason for r in results)
+def test_only_these_have_nothing_to_judge_on_a_healthy_machine(run_check: Callable[..., check.Result]) -> None:
+    """A check that is skipped on both machines could hide that it never looks: each needs its reason here."""
+    never = [code for code in CODES if all(run_check(code, gpu=gpu).outcome == "skipped" for gpu in (True, False))]
+    assert never == [
+        "AUD002",  # the log driver is local, not json-file
+        "CUD002",  # nouveau is not loaded
+        "CUD006",  # nothing is expected of the driver
+        "CUD007",  # no number of GPUs is expected
+        "DEP011",  # every planned package is installed
+        *("FRG001", "FRG002", "FRG003", "FRG004"),  # no allocator variable is set
+        "ISO003",  # no package that reports home
+        *("STO001", "STO002"),  # the image is built
+    ]
 
 
 @pytest.mark.parametrize("code", CODES)
