@@ -223,8 +223,7 @@ def expected_gpus_missing(
         raise gpus
     usable = len(gpus.gpus) if isinstance(gpus, Gpus) else 0
     on_bus = None if isinstance(cards, Missing) else _cards(cards)
-    seen = on_bus if isinstance(gpus, Missing) else usable
-    if seen is not None and seen < spec.expect.gpus:
+    if usable < spec.expect.gpus:
         yield Finding(
             f"provision.toml expects {counted(spec.expect.gpus, 'GPU')}; {usable} answer"
             + ("" if on_bus is None else f", {on_bus} are on the PCI bus"),

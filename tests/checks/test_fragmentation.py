@@ -70,8 +70,10 @@ def test_frg002_knows_each_torchs_keys(a: Any, messages: Any, text: str, version
     assert len(messages("FRG002", setting(a, text), torch(a, version))) == found
 
 
-def test_frg002_says_since_when(a: Any, messages: Any) -> None:
+def test_frg002_says_since_when(a: Any, run_check: Any, messages: Any) -> None:
     old = torch(a, "2.0.1")
+    (finding,) = run_check("FRG002", setting(a, "expandable_segments:True"), old).findings
+    assert finding.needed == {"torch": {"first": "2.1", "last": ""}}
     assert messages("FRG002", setting(a, "expandable_segments:True"), old) == [
         "PYTORCH_CUDA_ALLOC_CONF holds expandable_segments, which torch 2.0 does not know: it came with 2.1"
     ]
@@ -198,6 +200,7 @@ def test_frg001_writes_the_setting_as_it_should_be(a: Any, run_check: Any) -> No
         return [f.needed["setting"] for f in run_check("FRG001", setting(a, text)).findings]
 
     assert needed("a=b:c") == ["a:b"]
+    assert run_check("FRG001", setting(a, "a=b:c")).findings[0].measured["setting"] == "a=b:c"
     assert needed("expandable_segments") == ["expandable_segments:VALUE"]
 
 
