@@ -134,8 +134,9 @@ def _found(word: str) -> list[Page]:
     found = [one for one in pages if wanted in (w.lower() for w in one.words)]
     if not found:
         known = {w.lower(): w for one in pages for w in one.words}
-        near = [known[w] for w in difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)]
-        also = f"; the nearest are {', '.join(near)}" if near else ""
+        begun = sorted(w for w in known if wanted and w.startswith(wanted))
+        near = [*begun, *(w for w in difflib.get_close_matches(wanted, known, n=3, cutoff=0.5) if w not in begun)][:3]
+        also = f"; the nearest are {', '.join(known[w] for w in near)}" if near else ""
         raise UsageError(f"{word!r} is not a code, a name or a cause{also}", "provision explain --all")
     return found
 
@@ -154,7 +155,7 @@ def _checks() -> list[Check]:
 
 
 def _naming(name: str) -> list[str]:
-    return [one.code for one in _checks() if one.cause == name]
+    return sorted(one.code for one in check.CHECKS.values() if one.cause == name)
 
 
 def _check_page(one: Check) -> Page:
