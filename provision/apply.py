@@ -11,6 +11,7 @@ from typing import Any
 
 from provision import codec, evidence, playbook
 from provision.errors import ChangeError, UsageError
+from provision.evidence import FileState
 from provision.fact import Absent, Missing, Snapshot
 from provision.facts.docker import DaemonJson
 from provision.host import Host, LocalHost
@@ -51,6 +52,20 @@ def wanted(rendered: Path, manifest: Manifest) -> dict[str, str]:
     return {f.destination: (rendered / f.source).read_text(encoding="utf-8") for f in manifest.files}
 
 
+def target_states(rendered: Path, manifest: Manifest) -> dict[str, FileState]:
+    """Destination to the file as it will be."""
+    return {
+        f.destination: FileState(
+            destination=f.destination,
+            sha256=hashlib.sha256((rendered / f.source).read_bytes()).hexdigest(),
+            mode=f.mode,
+            owner=f.owner,
+            group=f.group,
+        )
+        for f in manifest.files
+    }
+
+
 def apply(
     rendered: Path, run: Path, plan: Plan, snapshot: Snapshot, only: str | None = None, host: Host | None = None
 ) -> Applied:
@@ -72,7 +87,7 @@ def apply(
             f"{rendered} was rendered from plan {manifest.plan[:12]}, not from {plan.digest[:12]}", "provision render"
         )
     present = evidence.look(host, manifest, plan)
-    before = evidence.take(host, run, plan, manifest, present)
+    before = evidence.take(host, run, plan, present, target_states(rendered, manifest))
     variables = _variables(rendered, run, before, manifest, snapshot, present)
     tags = () if only is None else tuple(sorted({*ALWAYS, only}))
     try:

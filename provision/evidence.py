@@ -9,39 +9,25 @@ The first two are also kept on the machine itself, under ``<state folder>/runs/<
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import datetime
 import getpass
-import hashlib
 import json
 import os
-from pathlib import Path, PurePosixPath
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
 
 from provision import __version__, codec
-from provision.errors import ChangeError, CodecError, UsageError
+from provision.errors import CodecError, UsageError
 from provision.fact import Absent, Missing
 from provision.files import write_whole
 from provision.host import Host
 from provision.plan import Plan
-from provision.render import Manifest
+from provision.present import ENGINE_FOLDERS, FileState, Present, installed, look, state_of
 
 SCHEMA = 1
 SOCKET = "/run/docker.sock"
-SLOW_SECONDS = 30.0  # reading a few files and dpkg's list: 0.1 s on this project's machine; the rest is for slow disks
-# What the engine makes for itself when it runs. Taken back with the engine's package, where it was not there before.
-ENGINE_FOLDERS = ("/etc/docker", "/var/lib/docker", "/var/lib/containerd", "/run/docker", "/run/containerd")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class FileState:
-    """A managed file as it was. ``content`` stays out of evidence.json: it is the file beside it."""
-
-    destination: str
-    sha256: str
-    mode: str
-    owner: str
-    group: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +47,7 @@ class Evidence:
     missing_folders: tuple[str, ...]
     packages: dict[str, str]
     residual_packages: tuple[str, ...]  # removed by somebody, their configuration kept
+    missing_packages: tuple[str, ...]  # what the run set out to install
     engine_answered: bool
     engine_enabled: bool
     docker_group: bool
@@ -77,69 +64,18 @@ class After:
     images: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Present:
-    """The machine's side of the plan: files with their content, folders that are not there, installed packages."""
+def take(host: Host, run: Path, plan: Plan, present: Present, wanted: Mapping[str, FileState]) -> Evidence:
+    """Write what the machine is like now to ``run/replaced``, before anything is changed.
 
-    files: dict[str, tuple[FileState, bytes]]
-    missing_folders: tuple[str, ...]
-    packages: dict[str, str]
-    residual_packages: tuple[str, ...]  # removed by somebody, their configuration kept
-
-    @property
-    def package_names(self) -> frozenset[str]:
-        """Installed packages, without the architecture that dpkg adds to some."""
-        return frozenset(name.partition(":")[0] for name in self.packages)
-
-    def text(self, destination: str) -> str | None:
-        """A file's text for a preview, or None where there is no file."""
-        found = self.files.get(destination)
-        return None if found is None else found[1].decode(errors="replace")
-
-
-def look(host: Host, manifest: Manifest, plan: Plan) -> Present:
-    """Read every managed file and see which folders are missing. Raises ``ChangeError`` for what is no plain file."""
-    state = plan.storage.state_folder
-    folders = {str(p) for f in manifest.files for p in _ancestors(f.destination)} | {
-        state,
-        *map(str, _ancestors(state)),
-    }
-    folders |= {f"{state}/runs", f"{state}/engine", *ENGINE_FOLDERS}
-    wanted = sorted({f.destination for f in manifest.files} | folders)
-    try:
-        # One line for each path that is there; status 1 says that some are not.
-        seen = host.run("stat", "--format=%F|%a|%U|%G|%n", "--", *wanted, timeout=SLOW_SECONDS, ok=(0, 1))
-    except (Absent, Missing) as reason:
-        raise ChangeError(f"what is to be replaced cannot be looked at: {reason.reason}") from None
-    there: dict[str, tuple[str, str, str, str]] = {}
-    for line in seen.splitlines():
-        kind, mode, owner, group, path = line.split("|", 4)
-        there[path] = (kind, mode.zfill(4), owner, group)
-    files = {}
-    for file in manifest.files:
-        if file.destination not in there:
-            continue
-        kind, mode, owner, group = there[file.destination]
-        if kind not in ("regular file", "regular empty file"):
-            raise ChangeError(
-                f"{file.destination} is a {kind}, not a plain file; it is not replaced", f"ls -l {file.destination}"
-            )
-        content = _content(host, file.destination)
-        sha = hashlib.sha256(content).hexdigest()
-        state_of = FileState(destination=file.destination, sha256=sha, mode=mode, owner=owner, group=group)
-        files[file.destination] = (state_of, content)
-    packages, residual = installed(host)
-    return Present(
-        files=files,
-        missing_folders=tuple(sorted(folders - there.keys())),
-        packages=packages,
-        residual_packages=residual,
-    )
-
-
-def take(host: Host, run: Path, plan: Plan, manifest: Manifest, present: Present) -> Evidence:
-    """Write what the machine is like now to ``run/replaced``, before anything is changed."""
-    now = datetime.datetime.now(datetime.UTC)
+    ``wanted``: the managed files as they will be; of those that are otherwise now, the content is kept. A run that is
+    applied again keeps its first evidence: what it replaced is what was there before it first began.
+    """
+    folder = run / "replaced"
+    if (folder / "undone.json").exists():
+        shutil.rmtree(folder)
+    if (folder / "evidence.json").exists():
+        return read(run)
+    now = datetime.datetime.now(datetime.timezone.utc)
     evidence = Evidence(
         run=f"{now:%Y%m%dT%H%M%SZ}-{run.name}",
         who=_who(),
@@ -148,21 +84,22 @@ def take(host: Host, run: Path, plan: Plan, manifest: Manifest, present: Present
         machine=plan.machine,
         tool_version=__version__,
         state_folder=plan.storage.state_folder,
-        managed=tuple(f.destination for f in manifest.files),
+        managed=tuple(sorted(wanted)),
         files=tuple(state for state, _ in present.files.values()),
         missing_folders=present.missing_folders,
         packages=present.packages,
         residual_packages=present.residual_packages,
+        missing_packages=tuple(p for p in plan.dependencies.packages if p not in present.package_names),
         engine_answered=engine_answers(host),
         engine_enabled=_enabled(host),
         docker_group=_has_docker_group(host),
     )
-    folder = run / "replaced"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for destination, (_, content) in present.files.items():
-        copy = folder / f"files{destination}"
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(copy, content, 0o600)
+    for destination, (state, content) in present.files.items():
+        if state != wanted[destination]:
+            copy = folder / f"files{destination}"
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(copy, content, 0o600)
     write_whole(folder / "evidence.json", codec.dumps(evidence), 0o600)
     return evidence
 
@@ -170,12 +107,14 @@ def take(host: Host, run: Path, plan: Plan, manifest: Manifest, present: Present
 def finish(host: Host, run: Path, evidence: Evidence) -> After:
     """Write what the run added. Called when it ends, also when it fails."""
     packages, _ = installed(host)
+    earlier = read_after(run)
     after = After(
         added_packages={k: v for k, v in packages.items() if k not in evidence.packages},
         altered_packages={
             k: (evidence.packages[k], v) for k, v in packages.items() if evidence.packages.get(k, v) != v
         },
-        files={d: sha for d in evidence.managed if (sha := digest_of(host, d))},
+        files={path: state.sha256 for path, state in state_of(host, evidence.managed).items()},
+        images=earlier.images if earlier else (),
     )
     write_whole(run / "replaced/after.json", codec.dumps(after), 0o600)
     return after
@@ -212,18 +151,6 @@ def read_after(run: Path) -> After | None:
         raise UsageError(f"{path}: {error}") from None
 
 
-def installed(host: Host) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Every installed Debian package with its version, and those of which only the configuration is left."""
-    layout = "${db:Status-Status} ${binary:Package} ${Version}\n"
-    try:
-        text = host.run("dpkg-query", "--show", f"--showformat={layout}", timeout=SLOW_SECONDS)
-    except (Absent, Missing) as reason:
-        raise ChangeError(f"which packages are installed cannot be seen: {reason.reason}", "dpkg --audit") from None
-    rows = [line.split(" ", 2) for line in text.splitlines()]
-    here = {name: version for status, name, version in rows if status not in ("not-installed", "config-files")}
-    return here, tuple(sorted(name for status, name, _ in rows if status == "config-files"))
-
-
 def engine_answers(host: Host) -> bool:
     """Whether an engine answers on the standard socket."""
     try:
@@ -231,11 +158,6 @@ def engine_answers(host: Host) -> bool:
     except (Absent, Missing):
         return False
     return True
-
-
-def digest_of(host: Host, path: str) -> str:
-    """SHA-256 of a file's bytes; "" where there is none."""
-    return hashlib.sha256(_content(host, path)).hexdigest() if host.exists(path) else ""
 
 
 def history(runs: Path) -> tuple[Path, ...]:
@@ -259,22 +181,11 @@ def ours(runs: Path) -> Ours:
     for run in history(runs):
         evidence, after = read(run), read_after(run)
         files |= set(evidence.managed) - {f.destination for f in evidence.files}
-        packages |= {name.partition(":")[0] for name in (after.added_packages if after else ())}
+        # A run that was killed could not say what it added; what it set out to install was not there before it.
+        packages |= {
+            name.partition(":")[0] for name in (*evidence.missing_packages, *(after.added_packages if after else ()))
+        }
     return Ours(files=frozenset(files), packages=frozenset(packages))
-
-
-def _content(host: Host, path: str) -> bytes:
-    """A file's exact bytes; ``host.read`` gives text."""
-    try:
-        return base64.b64decode(host.run("base64", "--wrap=0", "--", path, timeout=SLOW_SECONDS))
-    except (Absent, Missing) as reason:
-        raise ChangeError(
-            f"{path} cannot be read, so it could not be put back: {reason.reason}", f"ls -l {path}"
-        ) from None
-
-
-def _ancestors(path: str) -> tuple[PurePosixPath, ...]:
-    return tuple(p for p in PurePosixPath(path).parents if str(p) not in ("/", "."))
 
 
 def _enabled(host: Host) -> bool:
@@ -305,3 +216,26 @@ def _who() -> str:
 def on_the_machine(evidence: Evidence) -> str:
     """Where the machine keeps its own copy."""
     return f"{evidence.state_folder}/runs/{evidence.run}"
+
+
+__all__ = [
+    "ENGINE_FOLDERS",
+    "SOCKET",
+    "After",
+    "Evidence",
+    "FileState",
+    "Ours",
+    "Present",
+    "engine_answers",
+    "finish",
+    "history",
+    "installed",
+    "look",
+    "note_image",
+    "on_the_machine",
+    "ours",
+    "read",
+    "read_after",
+    "state_of",
+    "take",
+]

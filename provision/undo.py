@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from provision import codec, evidence, playbook
-from provision.apply import need_root
+from provision.apply import need_root, read_manifest
 from provision.errors import ChangeError, ConsentNeeded, UsageError
 from provision.evidence import After, Evidence
 from provision.fact import Absent, Missing
@@ -69,6 +69,7 @@ def undo(run: Path, remove_image: Callable[[str], None] | None = None, host: Hos
             f"run {run.name} was taken back already, {json.loads(already.read_text())['when']}", "provision up"
         )
     before, after = evidence.read(run), evidence.read_after(run)
+    _refuse_while_in_use(host, run, before)
     images = _remove_images(after, remove_image)
     steps = plan_steps(host, run, before, after)
     variables: dict[str, Any] = {
@@ -93,7 +94,7 @@ def undo(run: Path, remove_image: Callable[[str], None] | None = None, host: Hos
         )
     undone = Undone(
         run=run.name,
-        when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        when=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         taken_back=(
             *images,
             *steps.packages,
@@ -108,16 +109,12 @@ def undo(run: Path, remove_image: Callable[[str], None] | None = None, host: Hos
 def plan_steps(host: Host, run: Path, before: Evidence, after: After | None) -> Steps:
     """Compare the evidence with the machine as it is now. Changes nothing."""
     kept: list[str] = []
-    restore, remove = _files(host, before, after, kept)
+    restore, remove = _files(host, run, before, after, kept)
     packages = _packages(host, before, after, kept)
     engine_goes = any(_plain(p) in ("docker.io", "docker-ce") for p in packages)
     answers = evidence.engine_answers(host)
     stop = answers and not before.engine_answered
-    if stop and (running := _containers(host)):
-        raise ConsentNeeded(
-            f"Nothing was changed: {running} containers run on the engine that would be stopped",
-            f"docker stop them, then: provision apply --undo {run.name}",
-        )
+    restarting = {f.destination for f in read_manifest(run / "rendered").files if f.restart}
     trees: tuple[str, ...] = (evidence.on_the_machine(before),)
     if engine_goes:
         trees += _engine_trees(host, before, answers, kept)
@@ -135,7 +132,9 @@ def plan_steps(host: Host, run: Path, before: Evidence, after: After | None) -> 
         residual=tuple(p for p in packages if p in before.residual_packages),
         stop_engine=stop,
         disable_engine=stop and not before.engine_enabled and not engine_goes,
-        restart_engine=answers and before.engine_answered and bool(restore or remove),
+        restart_engine=answers
+        and before.engine_answered
+        and bool(restarting & {*remove, *(f.destination for f in restore)}),
         trees=trees,
         folders=tuple(sorted(parents & set(before.missing_folders), key=lambda p: (-p.count("/"), p))),
         docker_group=engine_goes and not before.docker_group,
@@ -143,26 +142,34 @@ def plan_steps(host: Host, run: Path, before: Evidence, after: After | None) -> 
     )
 
 
+def _refuse_while_in_use(host: Host, run: Path, before: Evidence) -> None:
+    """Before anything is touched: an engine that the run started, and that runs containers by now, is not stopped."""
+    if evidence.engine_answers(host) and not before.engine_answered and (running := _containers(host)):
+        raise ConsentNeeded(
+            f"Nothing was changed: {running} containers run on the engine that would be stopped",
+            f"docker stop them, then: provision apply --undo {run.name}",
+        )
+
+
 def _files(
-    host: Host, before: Evidence, after: After | None, kept: list[str]
+    host: Host, run: Path, before: Evidence, after: After | None, kept: list[str]
 ) -> tuple[tuple[evidence.FileState, ...], tuple[str, ...]]:
     """Files to put back and files to remove: those that are still as the run left them."""
     earlier = {f.destination: f for f in before.files}
+    present = evidence.state_of(host, before.managed)
     restore, remove = [], []
     for destination in before.managed:
-        now = evidence.digest_of(host, destination)
-        old = earlier.get(destination)
-        if not now and old is None:
-            continue
-        if old is not None and now == old.sha256:
+        now, old = present.get(destination), earlier.get(destination)
+        if now == old:
             continue  # the run did not change it, or it was put back by hand
         # A run that was killed could not say what it left; then the file is taken as its own.
-        left = now if after is None else after.files.get(destination, "")
-        if now and now != left:
-            kept.append(f"{destination} was changed since the run; it stays as it is")
+        digest = now.sha256 if now else None
+        left = after.files.get(destination) if after else digest
+        if digest != left:
+            kept.append(f"{destination} was {'changed' if now else 'removed'} since the run; it stays as it is")
         elif old is None:
             remove.append(destination)
-        else:
+        elif (run / f"replaced/files{destination}").exists():
             restore.append(old)
     return tuple(restore), tuple(remove)
 

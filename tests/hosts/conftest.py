@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,14 @@ ROOT = HERE.parents[1]
 # Process 1 of the machine: builds its root, says so, and buries the dead until it is killed.
 FIRST = HERE / "first_process.py"
 BARE_WITHOUT = (
-    "docker.io",
-    "docker-ce",
-    "containerd",
-    "containerd.io",
-    "runc",
-    "python3-apt",
-    "debootstrap",
-    "mmdebstrap",
-    "iptables",
+    *("docker.io", "docker-ce", "containerd", "containerd.io", "runc", "iptables"),
+    *("python3-apt", "debootstrap", "mmdebstrap"),
 )
+# What an earlier run of this tool, or another engine, may have left on the machine below.
+BARE_OF = ("/etc/docker", "/etc/provision", "/var/lib/provision", "/var/lib/docker", "/var/lib/containerd")
+LOOKED_AT = ("/etc", "/opt", "/var/lib/docker", "/var/lib/containerd", "/var/lib/provision")
+# Caches and backups that every installation rewrites, and dpkg's record of what it once enabled.
+CHANGED_BY_ANY_INSTALLATION = ("/etc/ld.so.cache", "/etc/group-", "/etc/gshadow-")
 
 
 class FreshMachine:
@@ -39,7 +37,6 @@ class FreshMachine:
 
     def __init__(self, shared: Path) -> None:
         self.shared = shared
-        self.upper = shared / "changes"
         folders = [str(p) for p in (ROOT, sys.prefix, sys.base_prefix)]
         command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]
         self._process = subprocess.Popen(
@@ -63,7 +60,10 @@ class FreshMachine:
 
     def popen(self, *command: str) -> subprocess.Popen[str]:
         """A command inside that the test talks to."""
-        return subprocess.Popen([*self._enter, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.Popen(
+            [*self._enter, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
 
     def drive(self, *arguments: str, check: bool = True) -> dict[str, Any]:
         """``drive.py`` inside: the tool's own functions on the fresh machine. Its last line is the answer."""
@@ -74,24 +74,23 @@ class FreshMachine:
         assert not check or "error" not in answer, answer
         return answer
 
-    def state(self) -> dict[str, Any]:
-        """What undo must bring back: packages, files that matter, processes."""
+    def state(self) -> dict[str, list[str]]:
+        """What undo must bring back: packages, files, users' groups, the engine's processes."""
         packages = self.run("dpkg-query", "--show", "--showformat=${Package} ${Version} ${db:Status-Status}\n").stdout
-        tree = self.run(
-            "sh",
-            "-c",
-            "find /etc /var/lib /opt /usr/local -xdev -newer /etc/hostname >/dev/null; find /etc /var/lib/docker /var/lib/containerd /var/lib/provision -xdev 2>/dev/null | sort; true",  # noqa: E501
-        ).stdout
+        files = self.run("find", *LOOKED_AT, "-xdev", "-printf", "%p %y %m %u\n", check=False).stdout
         processes = self.run("ps", "-eo", "comm=").stdout.split()
         return {
-            "packages": [p for p in packages.splitlines() if p.endswith(" installed")],
-            "files": tree.splitlines(),
+            "packages": packages.splitlines(),
+            "files": sorted(line for line in files.splitlines() if line.split()[0] not in CHANGED_BY_ANY_INSTALLATION),
+            "groups": self.run("cut", "-d:", "-f1", "/etc/group").stdout.split(),
             "engine": sorted({"dockerd", "containerd"} & set(processes)),
         }
 
     def close(self) -> None:
         self._process.kill()  # --kill-child takes process 1 with it, and the kernel everything else inside
         self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
 
 
 @pytest.fixture(scope="session")
@@ -101,15 +100,23 @@ def can_make_machines() -> None:
         pytest.skip("no fresh machine: needs root on Debian or Ubuntu")
 
 
-@pytest.fixture
-def fresh(can_make_machines: None, tmp_path: Path) -> Iterator[FreshMachine]:
-    """A machine without a container engine and without Ansible's package bindings."""
-    machine = FreshMachine(tmp_path)
-    try:
-        here = machine.run("dpkg-query", "--show", "--showformat=${Package}\n").stdout.split()
-        gone = [name for name in BARE_WITHOUT if name in here]
-        if gone:
-            machine.run("apt-get", "purge", "--yes", "-qq", *gone, DEBIAN_FRONTEND="noninteractive")
-        yield machine
-    finally:
-        machine.close()
+@pytest.fixture(scope="session")
+def make_fresh(
+    can_make_machines: None, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Iterator[FreshMachine]]:
+    """Makes machines without a container engine and without Ansible's package bindings."""
+
+    def make(name: str) -> Iterator[FreshMachine]:
+        machine = FreshMachine(tmp_path_factory.mktemp(name))
+        try:
+            here = machine.run("dpkg-query", "--show", "--showformat=${Package}\n").stdout.split()
+            gone = [name for name in BARE_WITHOUT if name in here]
+            if gone:
+                machine.run("apt-get", "purge", "--yes", "-qq", *gone, DEBIAN_FRONTEND="noninteractive")
+            machine.run("rm", "-rf", *BARE_OF)
+            machine.run("sed", "-i", "/^docker:/d", "/etc/group", "/etc/gshadow")
+            yield machine
+        finally:
+            machine.close()
+
+    return make
