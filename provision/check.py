@@ -148,6 +148,10 @@ def _judge(one: Check, snapshot: Snapshot, sections: Mapping[type, Any], waived:
         findings = tuple(one.function(**given))
     except NotApplicable as reason:
         return result("skipped", str(reason))
+    except Absent as reason:
+        return result("skipped", reason.reason)
+    except Missing as reason:
+        return result("unknown", reason.reason)
     except Exception as error:  # our bug: said, counted, and never hides a neighbour
         return result("crashed", f"{type(error).__name__}: {error}; please report this with 'provision facts --share'")
     return result("found", findings=findings) if findings else result("ok")

@@ -73,6 +73,11 @@ class Engine:
             self._child.wait(10)
         self._child = None
 
+    def remove(self) -> None:
+        """Remove the folder of an engine that has ended, with the mounts that a killed one left in it."""
+        _unmount_what_is_left(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
 
 def _dockerd() -> str | None:
     """dockerd, installed from Debian where that is allowed (CI, or PROVISION_TEST_INSTALL=1)."""
@@ -100,8 +105,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         yield own
     finally:
         own.stop()
-        # overlay mounts are gone with the engine; what is left is plain files
-        shutil.rmtree(own.folder, ignore_errors=True)
+        own.remove()
 
 
 # --- skips and times --------------------------------------------------------------------------------------------------

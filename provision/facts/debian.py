@@ -36,7 +36,7 @@ _NAMES = frozenset(
     """
     ansible apparmor aptitude btrfs-progs build-essential ca-certificates cmake containerd containerd.io cri-o cuda-toolkit
     curl debootstrap dkms docker-buildx-plugin docker-ce docker-ce-cli docker-cli docker-compose-plugin docker.io fio
-    g++ gcc git iptables kubelet libcuda1 libnvidia-ml1 lvm2 make mdadm mokutil nfs-common nftables numactl nvme-cli
+    g++ gcc git iptables kubelet libcuda1 libnvidia-ml1 lvm2 make mdadm mmdebstrap mokutil nfs-common nftables numactl nvme-cli
     openssh-server pciutils podman python3 python3-apt python3-dev python3-pip python3-venv runc snapd sudo systemd
     systemd-timesyncd tini unattended-upgrades uidmap xfsprogs
     """.split()  # noqa: SIM905 (a list to be read)

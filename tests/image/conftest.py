@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import hashlib
 import os
 import platform
-import shutil
+import signal
 import subprocess
 import sysconfig
 import tempfile
@@ -139,6 +140,12 @@ def second_engine(engine: Any) -> Iterator[Any]:
             self._child.kill()
             self._child.wait(10)
             self._child = None
+            # containerd dies with its dockerd. Where process 1 reaps nobody (as in many test machines) it stays a zombie,
+            # which the next dockerd, going by this file, would take for a living one and wait for.
+            pid_file = self.folder / "exec/containerd/containerd.pid"
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid_file.read_text()), signal.SIGKILL)
+            pid_file.unlink()
 
     folder = Path(tempfile.mkdtemp(prefix="engine-"))  # short: a socket's path may have 107 characters
     mortal = Mortal(folder)
@@ -146,10 +153,12 @@ def second_engine(engine: Any) -> Iterator[Any]:
     try:
         yield mortal
     finally:
-        if mortal._child is None:  # its containerd outlives it; a new engine takes it over and ends it
-            mortal.start()
-        mortal.stop()
-        shutil.rmtree(folder)
+        try:
+            if mortal._child is None:  # its containers outlive it; a new engine finds them and ends them
+                mortal.start()
+            mortal.stop()
+        finally:
+            mortal.remove()
 
 
 @pytest.fixture

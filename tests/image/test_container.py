@@ -143,9 +143,11 @@ def test_the_engine_stops_half_way(second_engine: Any, loaded: tuple[DockerClien
     tag = ingredients.build(client, base_id).tag
     running = container.run_smoke(client, tag, {"do": "hang"}, timeout=LONG)
     next(running)
-    threading.Timer(0.5, second_engine.kill).start()
+    killer = threading.Timer(0.5, second_engine.kill)
+    killer.start()
     with pytest.raises((ChangeError, NotProved)) as caught:
         list(running)
+    killer.join()  # it waits for the dead engine; a new one before that would be forgotten by it
     assert "stopped" in caught.value.message and caught.value.next_command
     second_engine.start()
     time.sleep(0)
