@@ -39,11 +39,8 @@ def page(run: Run) -> str:
 
 
 def _shown(value: Any) -> Any:
-    """What a browser or a copied line would act on is spelled out; lines stay lines.
-
-    The type is kept: jinja2 escapes what comes back, unless it (``join``) has done so already.
-    """
-    return type(value)("\n".join(clean(line) for line in value.split("\n"))) if isinstance(value, str) else value
+    """What a browser or a copied line would act on is spelled out; lines stay lines. jinja2 escapes what comes back."""
+    return "\n".join(clean(line) for line in value.split("\n")) if isinstance(value, str) else value
 
 
 def _facts(run: Run) -> list[tuple[str, str, list[tuple[str, str]]]]:

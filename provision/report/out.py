@@ -53,8 +53,6 @@ def _print(document: str) -> None:
         sys.stdout.write(document.encode(encoding, "backslashreplace").decode(encoding))
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has seen enough (`| head`). The interpreter flushes once more at exit: give it somewhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return  # the reader has seen enough (`| head`); what was not written is dropped, and the exit code stands
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise ProvisionError(f"standard output cannot be written: {error.strerror}") from None

@@ -112,11 +112,12 @@ def test_full_standard_output_is_said_once() -> None:
     )
 
 
-def test_a_reader_that_goes_away_is_no_error() -> None:
+@pytest.mark.parametrize("times", [1, 10_000], ids=["kept in the buffer", "larger than the buffer"])
+def test_a_reader_that_goes_away_is_no_error(times: int) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     try:
-        done = emit("x" * 100, 10_000, stdout=writer)
+        done = emit("x" * 100, times, stdout=writer)
     finally:
         os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
