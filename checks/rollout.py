@@ -46,6 +46,8 @@ def image_from_another_lock(images: Images, rollout: Rollout, plan: Dependencies
 def planned_image_not_built(images: Images, rollout: Rollout) -> Iterator[Finding]:
     """The planned image is not there.
 
+    Nothing can be proved, served or gone back to in a container whose image was never built or has been removed.
+
     ## Fix
     `provision up` builds it.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,7 +128,7 @@ def doctor(
     Example:  provision doctor --format json | jq .causes
     """
     from provision import check, road
-    from provision.report import machine, text
+    from provision.report import layout, machine, out, text
 
     spec = _spec(spec_path)
     codes = road.choose(select, ignore) if select or ignore else None
@@ -137,8 +136,11 @@ def doctor(
     previous = None if facts_path else road.previous_plan(snapshot, spec)
     seen = road.diagnose(snapshot, spec, previous, codes)
     name = spec.machine.name or snapshot.machine
-    make: Callable[..., str] = machine.doctor if form == "json" else text.doctor
-    _emit(make(name, seen.results, seen.causes), output)
+    if form == "json":
+        _emit(machine.doctor(name, seen.results, seen.causes), output)
+    else:
+        style = layout.PLAIN if output else out.style()
+        _emit(text.doctor(name, seen.results, seen.causes, style), output)
     ctx.exit(check.exit_code(seen.results, strict))
 
 

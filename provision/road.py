@@ -36,13 +36,9 @@ class Diagnosis:
 
     def findings(self, machine: str) -> dict[str, Any]:
         """The contract's JSON of ``provision doctor``."""
-        return {
-            "schema": 1,
-            "machine": machine,
-            "summary": check.summary(self.results),
-            "causes": codec.dump(self.causes),
-            "results": codec.dump(self.results),
-        }
+        from provision.report import machine as document
+
+        return document.document(machine, self.results, self.causes)
 
 
 def look(only: Iterable[str] | None = None) -> Snapshot:

@@ -122,7 +122,7 @@ def up(spec: Spec, *, yes: bool, allow: frozenset[str]) -> int:
             _prove(journey, plan)
             code = _code(journey)
             journey.finish(code)
-            out.emit(text.up(journey.report()))
+            out.emit(text.up(journey.report(), out.style()))
     return code
 
 
@@ -143,7 +143,7 @@ def apply_run(run: RunDirectory, spec: Spec, *, only: str | None, yes: bool, all
         with _noting_errors(run):
             plan, rendered = _agree(journey, yes=yes, allow=allow, command="provision apply")
             _apply(journey, plan, rendered, only)
-        out.emit(text.up(journey.report()))
+        out.emit(text.up(journey.report(), out.style()))
     return 0
 
 
@@ -176,7 +176,7 @@ def verify_run(run: RunDirectory, spec: Spec) -> int:
         with _noting_errors(run):
             _prove(journey, plan)
         code = journey.finish(_code(journey))
-        out.emit(text.proofs(journey.report()))
+        out.emit(text.proofs(journey.report(), out.style()))
     return code
 
 
@@ -190,7 +190,7 @@ def verify_here(spec: Spec) -> int:
     with _noting_errors(journey.run), journey.stage("verify"):
         journey.proofs = verify.here(plan)
     code = journey.finish(0 if all(p["proved"] for p in journey.proofs) else 1)
-    out.emit(text.proofs(journey.report()))
+    out.emit(text.proofs(journey.report(), out.style()))
     return code
 
 
@@ -233,7 +233,7 @@ def _ask(journey: Journey, plan: Plan, *, yes: bool, allow: frozenset[str], comm
         changes = preview.preview(plan, journey.seen.snapshot, manifest, wanted, present, ours)
         foreseen = applying.check_mode(rendered, plan, journey.seen.snapshot, host) if changes else ()
     journey.run.write("preview.json", {"schema": 1, "changes": changes, "ansible_check": foreseen})
-    out.emit(text.preview(changes))
+    out.emit(text.preview(changes, out.style()))
     terminal = sys.stdin.isatty() and sys.stderr.isatty()
     answer = consent.decide(changes, journey.seen.snapshot, terminal=terminal, yes=yes, allow=allow, ours=ours)
     agreed = answer.go or (bool(answer.ask) and not answer.refused and _yes(answer.ask))
