@@ -87,3 +87,46 @@ def test_results_are_one_object_a_line(bare) -> None:
     assert evidence["plan"] == json.loads((run / "rendered/manifest.json").read_text())["plan"]
     assert evidence["who"] and evidence["when"] and evidence["tool_version"]
     bare.drive("undo", str(run))
+
+
+def test_a_file_changed_since_the_run_is_kept_and_said(bare) -> None:
+    run = bare.shared / "6"
+    bare.drive("apply", str(run), json.dumps({"only": "isolation"}))
+    bare.run("sh", "-c", "echo mine >> /etc/provision/offline.env")
+    undone = bare.drive("undo", str(run))
+    assert undone["kept"] == ["/etc/provision/offline.env was changed since the run; it stays as it is"]
+    assert bare.run("tail", "-n1", "/etc/provision/offline.env").stdout == "mine\n"
+    bare.run("rm", "-r", "/etc/provision")
+
+
+def test_a_file_that_was_there_comes_back_with_its_mode(bare) -> None:
+    run = bare.shared / "7"
+    bare.run(
+        "sh",
+        "-c",
+        "mkdir -p /etc/provision; printf 'A=1' > /etc/provision/offline.env; chmod 640 /etc/provision/offline.env",
+    )
+    before = bare.state()
+    assert (
+        bare.drive("apply", str(run), json.dumps({"only": "isolation"}))["changed"][-1] == "/etc/provision/offline.env"
+    )
+    undone = bare.drive("undo", str(run))
+    assert "/etc/provision/offline.env" in undone["taken_back"] and undone["kept"] == []
+    assert bare.run("cat", "/etc/provision/offline.env").stdout == "A=1"
+    assert bare.state() == before
+    bare.run("rm", "-r", "/etc/provision")
+
+
+def test_the_second_run_changes_nothing_and_undoing_both_gives_the_machine_back(bare) -> None:
+    before = bare.state()
+    first = bare.drive("apply", str(bare.shared / "8"))
+    assert {"docker.io", "containerd", "runc", "python3-apt"} <= set(first["added"])
+    pid = bare.run("cat", "/var/lib/provision/engine/dockerd.pid").stdout
+    second = bare.drive("apply", str(bare.shared / "9"))
+    assert second["stats"]["changed"] == 0 and second["changed"] == [] and second["added"] == []
+    assert bare.run("cat", "/var/lib/provision/engine/dockerd.pid").stdout == pid
+    for run in ("9", "8"):
+        assert bare.drive("undo", str(bare.shared / run))["kept"] == []
+    assert bare.state() == before
+    again = bare.drive("undo", str(bare.shared / "8"), check=False)
+    assert again["error"] == "UsageError" and again["message"].startswith("run 8 was taken back already, 2")
