@@ -37,7 +37,14 @@ class Image:
     wheels: int
     wheel_bytes: int
     downloaded: int
+    base_reused: bool
     reused: bool
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """The images that this build added to the engine: what undoing it takes away."""
+        names = ((self.reference, self.reused), (self.base, self.base_reused))
+        return tuple(name for name, was_there in names if not was_there)
 
 
 def cache_folder() -> Path:
@@ -93,6 +100,7 @@ def build(plan: Plan, rendered: Path, snapshot: Snapshot, client: DockerClient |
         wheels=len(house.wheels),
         wheel_bytes=wheelhouse.unpacked_bytes(house),
         downloaded=len(house.downloaded),
+        base_reused=found.reused,
         reused=built.reused,
     )
 

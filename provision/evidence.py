@@ -47,7 +47,7 @@ class Evidence:
     missing_folders: tuple[str, ...]
     packages: dict[str, str]
     residual_packages: tuple[str, ...]  # removed by somebody, their configuration kept
-    missing_packages: tuple[str, ...]  # what the run set out to install
+    missing_packages: tuple[str, ...] = ()  # what the run set out to install; evidence of before 2026-11-24 lacks it
     engine_answered: bool
     engine_enabled: bool
     docker_group: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import sys
@@ -50,8 +51,9 @@ def build_run(run: RunDirectory) -> Any:
     with machine_lock.hold():
         built = building.build(made, rendered, snapshot)
     run.write("image.json", built)
-    if not built.reused and evidence.read_after(run.path) is not None:
-        evidence.note_image(run.path, built.reference)
+    if evidence.read_after(run.path) is not None:
+        for name in built.made:
+            evidence.note_image(run.path, name)
     return built
 
 
@@ -160,9 +162,14 @@ def undo_run(run: RunDirectory) -> int:
 
 
 def _remove_image(name: str) -> None:
+    import docker.errors
+
     from provision import engine
 
-    with engine.talking(f"removing {name}"):
+    with (
+        engine.talking(f"removing {name}"),
+        contextlib.suppress(docker.errors.ImageNotFound),
+    ):  # gone is what was wanted
         engine.engine().images.remove(name)
 
 
@@ -273,8 +280,8 @@ def _build(journey: Journey, plan: Plan, rendered: Path) -> None:
     journey.run.write("image.json", built)
     detail = f"{built.size_bytes >> 20} MiB from {built.wheels} wheels on {built.base} ({built.base_source})"
     journey.changes.append({"what": built.reference, "kind": "image", "changed": not built.reused, "detail": detail})
-    if not built.reused:
-        evidence.note_image(journey.run.path, built.reference)
+    for name in built.made:
+        evidence.note_image(journey.run.path, name)
 
 
 def _prove(journey: Journey, plan: Plan) -> None:

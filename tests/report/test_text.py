@@ -295,6 +295,7 @@ def test_built_manifest_and_plan_are_short(tmp_path: Path) -> None:
         wheels=40,
         wheel_bytes=2 << 30,
         downloaded=0,
+        base_reused=False,
         reused=True,
     )
     assert text.built(image) == (

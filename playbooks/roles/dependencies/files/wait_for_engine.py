@@ -12,7 +12,7 @@ from pathlib import Path
 POLL_SECONDS = 0.2
 
 
-def answers(path):
+def answers(path: str) -> bool:
     try:
         with socket.socket(socket.AF_UNIX) as line:
             line.settimeout(2)
@@ -23,7 +23,7 @@ def answers(path):
         return False
 
 
-def ended(pid_file):
+def ended(pid_file: Path) -> bool:
     try:
         pid = int(pid_file.read_text())
     except (OSError, ValueError):
@@ -35,7 +35,7 @@ def ended(pid_file):
     return state == "Z"  # dead, and nobody has buried it
 
 
-def main(path, seconds, pid_file=""):
+def main(path: str, seconds: str, pid_file: str = "") -> int:
     deadline = time.monotonic() + float(seconds)
     while not answers(path):
         if pid_file and ended(Path(pid_file)):
