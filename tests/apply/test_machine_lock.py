@@ -42,7 +42,9 @@ def test_the_second_run_waits_and_then_says_who_holds_it(tmp_path: Path, capsys:
             caught.value.message,
         )
         assert caught.value.exit_code == 4
-        assert f"process {child.pid}) holds this machine; waiting at most 0.3 s" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert f"process {child.pid}) holds this machine; waiting at most 0.3 s" in said
+        assert len(said.splitlines()) == 1
         child.communicate("\n")
 
 
