@@ -71,8 +71,9 @@ def ensure(
     """The base image for ``setting``, fetched or made where the engine does not have it yet.
 
     ``suite`` (VERSION_CODENAME) and ``architecture`` (Debian's name) are the host's. "auto" keeps to what the engine
-    already has, so a second run needs no network and changes nothing. ``table`` replaces the catalog's. Raises ``ChangeError``, ``UsageError``.
-    """  # noqa: E501
+    already has, so a second run needs no network and changes nothing. ``table`` replaces the catalog's.
+    Raises ``ChangeError``, ``UsageError``.
+    """
     check_setting(setting)
     made = bootstrap.reference(suite, architecture)
     if setting == BOOTSTRAP:

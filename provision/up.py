@@ -18,6 +18,7 @@ from provision.errors import ChangeError, ProvisionError
 from provision.fact import Snapshot
 from provision.host import LocalHost
 from provision.plan import Plan
+from provision.playbook import TaskResult
 from provision.progress import say
 from provision.render import Manifest
 from provision.road import Diagnosis
@@ -138,7 +139,8 @@ def apply_run(run: RunDirectory, spec: Spec, *, only: str | None, yes: bool, all
         journey = _begin(spec, "apply", run)
         if (now := road.plan_of(journey.seen)).digest != planned.digest:
             raise ChangeError(
-                f"the machine has changed since run {run.number} was planned (plan {planned.digest[:12]}, now {now.digest[:12]}); "  # noqa: E501
+                f"the machine has changed since run {run.number} was planned "
+                f"(plan {planned.digest[:12]}, now {now.digest[:12]}); "
                 "nothing was changed",
                 "provision plan",
             )
@@ -264,12 +266,17 @@ def _apply(journey: Journey, plan: Plan, rendered: Path, only: str | None) -> No
         done = applying.apply(rendered, journey.run.path, plan, journey.seen.snapshot, only)
     road.note(journey.run, applied=road.now())
     journey.changes += [
-        {"what": r.what, "kind": r.kind or "step", "changed": r.changed, "detail": r.message, "diff": r.diff}
+        {"what": r.what, "kind": r.kind, "changed": r.changed, "detail": _detail(r, done), "diff": r.diff}
         for r in done.results
         if r.kind and not r.skipped
     ]
     journey.about["ansible"] = ", ".join(f"{k}={v}" for k, v in sorted(done.stats.items()))
     journey.run.write("plan.json", plan)
+
+
+def _detail(result: TaskResult, done: applying.Applied) -> str:
+    """One line about a change. What apt says there is its own chatter; how many packages came is what counts."""
+    return f"{len(done.added)} packages with what they stand on" if result.kind == "package" else result.message
 
 
 def _build(journey: Journey, plan: Plan, rendered: Path) -> None:

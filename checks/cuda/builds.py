@@ -42,7 +42,8 @@ def torch_without_cuda(packages: Packages, cards: NvidiaCards) -> Iterator[Findi
     for environment, torch in _torches(packages):
         if environment.prefix == packages.in_use and torch.cuda is None and torch.hip is None:
             yield Finding(
-                f"torch {torch.version} in {environment.prefix} was built without CUDA; {cards.cards[0].address} is an NVIDIA card",  # noqa: E501
+                f"torch {torch.version} in {environment.prefix} was built without CUDA; "
+                f"{cards.cards[0].address} is an NVIDIA card",
                 measured={"torch": torch.version, "cuda": None, "prefix": environment.prefix},
                 needed={"cuda": True},
                 fix=(

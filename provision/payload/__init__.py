@@ -1,1 +1,1 @@
-"""What leaves the house: code that runs on the target or in the container, and imports nothing of provision outside this folder."""  # noqa: E501
+"""What leaves the house: code that runs on the target or in the container. It imports nothing of ours outside this folder."""

@@ -138,10 +138,17 @@ def _proof(one: Proof, style: Style) -> list[str]:
     if one.get("reason"):
         lines += prose(one["reason"], style, "    ")
     rows = [
-        (what, f"{measured or 'not measured'}" + (f" (promised {promised})" if promised else ""))
+        (what, _held(promised, measured, bool(one["measured"])))
         for what, promised, measured in pairs(one["promised"], one["measured"])
     ]
     return lines + table(rows, indent="    ")
+
+
+def _held(promised: str, measured: str, ran: bool) -> str:
+    """A number and what it was held to. One limit for several measurements has no measurement of its own name."""
+    if not measured and ran:
+        return f"promised {promised}"
+    return (measured or "not measured") + (f" (promised {promised})" if promised else "")
 
 
 def up(run: Run, style: Style = PLAIN) -> str:

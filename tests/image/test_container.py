@@ -96,7 +96,7 @@ def test_a_reader_who_leaves_leaves_nothing_behind(client: DockerClient, built: 
 
 
 def test_an_image_that_is_not_there(client: DockerClient) -> None:
-    with pytest.raises(ChangeError, match="starting provision-test/none:x: the engine refused: .*No such image"):  # noqa: RUF043
+    with pytest.raises(ChangeError, match=r"starting provision-test/none:x: the engine refused: .*No such image"):
         list(container.run_smoke(client, "provision-test/none:x", {}, timeout=LONG))
 
 

@@ -153,7 +153,7 @@ def test_exactly_the_installed_packages_are_proved_and_another_lock_is_not(
     lock = tmp_path / "lock.txt"
     frozen = subprocess.run(
         [smoke_python, "-c", "from importlib.metadata import *\nfor d in distributions(): print(d.name+'=='+d.version)"],
-        capture_output=True, text=True, check=True,
+        capture_output=True, text=True, check=True, cwd=tmp_path,  # in the checkout it would see an egg-info left by a build
     ).stdout  # fmt: skip
     lock.write_text(frozen)
     code, (line,), _ = smoke({"DEP-P1": {"lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest()}}, lock=lock)

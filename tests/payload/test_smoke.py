@@ -32,7 +32,7 @@ REQUEST: dict[str, Any] = {
 def run(request: object, tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     path = tmp_path / "request.json"
     path.write_text(request if isinstance(request, str) else json.dumps(request))
-    return subprocess.run(  # noqa: PLW1510, RUF100
+    return subprocess.run(
         [sys.executable, "-m", "smoke", "--request", path],
         check=False,
         cwd=PAYLOAD,
@@ -159,7 +159,7 @@ def test_promised_bytes_count_every_tensor(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_weights_or_with_damaged_ones_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no \*\.safetensors"):  # noqa: RUF043, RUF100
+    with pytest.raises(ValueError, match=r"no \*\.safetensors"):
         stored_tensors(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"\xff" * 16)
     with pytest.raises(ValueError, match="not a safetensors file"):

@@ -15,6 +15,7 @@ from provision.errors import ChangeError, ConsentNeeded, ProvisionError
 from provision.preview import Change
 from provision.report import text
 from provision.report.layout import Style
+from provision.report.run import Run
 from provision.undo import Undone
 
 LINE = {name: cause.table()[name].line for name in ("driver-too-old-for-cuda", "slow-storage")}
@@ -305,3 +306,17 @@ def test_built_manifest_and_plan_are_short(tmp_path: Path) -> None:
     assert text.manifest(Manifest(plan="0" * 64, machine="m", files=(file,)), tmp_path) == (
         f"rendered from plan 000000000000 into {tmp_path}\n  /etc/x  0644  guarded by STO001\n"
     )
+
+
+def test_one_limit_for_several_measurements_is_not_called_unmeasured() -> None:
+    proof = {
+        "code": "STO-P1",
+        "roadblock": "storage",
+        "proved": True,
+        "promised": {"seconds": 10.0},
+        "measured": {"float32": 0.1, "nf4": 0.2},
+        "seconds": 0.0,
+    }
+    said = text.proofs(Run(machine="gpu-07", proofs=[proof]))  # type: ignore[list-item]
+    assert "seconds  promised 10.0 s" in said
+    assert "not measured" not in said

@@ -43,7 +43,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
-        self._results = Path(os.environ["PROVISION_JSONL"]).open("a", encoding="utf-8")  # for the whole run  # noqa: SIM115
+        # Open for the whole run: a line is written as its task ends.
+        self._results = Path(os.environ["PROVISION_JSONL"]).open("a", encoding="utf-8")  # noqa: SIM115
         self._stop = Path(os.environ["PROVISION_STOP"])
         self._parent = int(os.environ["PROVISION_PARENT"])
 

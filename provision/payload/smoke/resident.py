@@ -55,7 +55,7 @@ def storages(model: Any) -> dict[tuple[str, int], int]:
     return found
 
 
-def stored_bits(module: Any, parameter: Tensor) -> tuple[float, int]:  # noqa: ARG001
+def stored_bits(parameter: Tensor) -> tuple[float, int]:
     """Bits a parameter takes for each number it stands for, and how many numbers that is.
 
     A 4-bit weight is a byte array whose logical shape is in its quantisation state. A layer that bitsandbytes has
@@ -70,7 +70,7 @@ def is_quantised(module: Any, parameter: Tensor, bits: int) -> bool:
     """Whether the numbers are stored in `bits` bits with a scale to turn them back."""
     import torch
 
-    if parameter.dtype not in (torch.int8, torch.uint8) or stored_bits(module, parameter)[0] > bits:
+    if parameter.dtype not in (torch.int8, torch.uint8) or stored_bits(parameter)[0] > bits:
         return False
     if bits == QUANTISED_BITS["int8"]:
         scales = (getattr(parameter, "SCB", None), getattr(getattr(module, "state", None), "SCB", None))
@@ -93,7 +93,7 @@ def quantised(model: Any, precision: str) -> Quantised:
         if isinstance(module, torch.nn.Embedding) or type(module).__name__.endswith("Norm"):
             continue
         for name, parameter in module.named_parameters(recurse=False):
-            count = stored_bits(module, parameter)[1]
+            count = stored_bits(parameter)[1]
             total += count
             if not is_quantised(module, parameter, bits):
                 continue

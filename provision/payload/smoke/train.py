@@ -79,14 +79,14 @@ def save_tokenizer(folder: Path) -> None:
     from transformers import PreTrainedTokenizerFast
 
     numbers = {token: number for number, token in enumerate(VOCABULARY)}
-    tokenizer = Tokenizer(WordLevel(numbers, unk_token="<unk>"))  # noqa: S106
+    tokenizer = Tokenizer(WordLevel(numbers, unk_token="<unk>"))  # noqa: S106  a word of the vocabulary
     tokenizer.pre_tokenizer = Split(Regex("."), behavior="isolated")
     tokenizer.decoder = Fuse()
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        pad_token="<pad>",  # noqa: S106
-        eos_token="<eos>",  # noqa: S106
-        unk_token="<unk>",  # noqa: S106
+        pad_token="<pad>",  # noqa: S106  a word of the vocabulary
+        eos_token="<eos>",  # noqa: S106  a word of the vocabulary
+        unk_token="<unk>",  # noqa: S106  a word of the vocabulary
         padding_side="left",
         model_max_length=CONFIG["max_position_embeddings"],
     ).save_pretrained(folder)

@@ -1,0 +1,35 @@
+"""What the documents show is what the tree holds."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def blocks(document: str) -> list[str]:
+    """The Python blocks of a document, without their indentation."""
+    found = re.findall(r"^ *```python\n(.*?)^ *```$", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(block).strip() for block in found]
+
+
+def test_contributing_shows_code_that_is_there() -> None:
+    shown = blocks("CONTRIBUTING.md")
+    sources = [path.read_text() for folder in ("checks", "tests/checks") for path in (ROOT / folder).rglob("*.py")]
+    assert len(shown) == 2
+    assert [block for block in shown if not any(block in source for source in sources)] == []
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_every_file_and_target_named_is_there(document: str) -> None:
+    text = (ROOT / document).read_text()
+    named = set(re.findall(r"`((?:checks|tests|provision|lockfiles|playbooks|templates|\.ci)/[\w./-]+)`", text))
+    targets = set(re.findall(r"`(?:sudo )?make ([a-z-]+)`", text))
+    makefile = (ROOT / "Makefile").read_text()
+    assert named and targets
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+    assert [target for target in sorted(targets) if not re.search(rf"^{target}:", makefile, re.MULTILINE)] == []
