@@ -36,7 +36,7 @@ class Finding:
     """What is wrong: a sentence with the numbers in it, the same numbers for programs, and the exact next commands.
 
     ``measured`` and ``needed`` hold base units with the unit in the key (``free_bytes``). ``certainty`` below
-    ``certain`` needs ``tell_apart``: the commands whose answers would settle it.
+    ``certain`` needs ``tell_apart``: the commands whose answers would settle it. ``known``: the baseline has it already.
     """
 
     message: str
@@ -45,6 +45,7 @@ class Finding:
     fix: tuple[str, ...] = ()
     certainty: Literal["certain", "likely", "possible"] = "certain"
     tell_apart: tuple[str, ...] = ()
+    known: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class Check:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Result:
-    """What one check said about one machine."""
+    """What one check said about one machine. ``waiver``: why a waiver in provision.toml has no effect on it."""
 
     code: str
     name: str
@@ -86,6 +87,21 @@ class Result:
     outcome: Outcome
     reason: str = ""
     findings: tuple[Finding, ...] = ()
+    waiver: str = ""
+
+    @property
+    def known(self) -> bool:
+        """It found something, and all of that was in the baseline already."""
+        return self.outcome == "found" and bool(self.findings) and all(f.known for f in self.findings)
+
+    def fails(self, strict: bool = False) -> bool:
+        """A new finding that the exit code counts: an error, with ``strict`` a warning too."""
+        bad = ("error", "warning") if strict else ("error",)
+        return self.outcome == "found" and self.severity in bad and not self.known
+
+    def blind(self, strict: bool = False) -> bool:
+        """It crashed, or could not look although it matters: an error's check, with ``strict`` any."""
+        return self.outcome == "crashed" or (self.outcome == "unknown" and (strict or self.severity == "error"))
 
 
 CHECKS: dict[str, Check] = {}
@@ -122,21 +138,29 @@ def run(
     sections: Mapping[type, Any],
     accepted: Mapping[str, str] | None = None,
     codes: Sequence[str] | None = None,
+    expired: Mapping[str, str] | None = None,
 ) -> tuple[Result, ...]:
     """Judge a snapshot against the plan.
 
     ``sections`` maps a section's type (``provision.plan.Storage``, ``provision.spec.Spec`` …) to its value, or to
-    ``Missing`` where no plan could be made. ``accepted`` maps a code to the reason it is waived. Sorted by code.
+    ``Missing`` where no plan could be made. ``accepted`` maps a code to the reason it is waived, ``expired`` to what is
+    to be said of a waiver that no longer holds. Sorted by code.
     """
     chosen = sorted(CHECKS) if codes is None else sorted(codes)
-    return tuple(_judge(CHECKS[code], snapshot, sections, (accepted or {}).get(code, "")) for code in chosen)
+    return tuple(
+        _judge(CHECKS[code], snapshot, sections, (accepted or {}).get(code, ""), (expired or {}).get(code, ""))
+        for code in chosen
+    )
 
 
-def _judge(one: Check, snapshot: Snapshot, sections: Mapping[type, Any], waived: str) -> Result:
+def _judge(one: Check, snapshot: Snapshot, sections: Mapping[type, Any], waived: str, expired: str) -> Result:
     def result(outcome: Outcome, reason: str = "", findings: tuple[Finding, ...] = ()) -> Result:
         if waived and outcome in ("found", "unknown"):
             outcome, reason = "accepted", f"{waived}" + (f" (could not look: {reason})" if reason else "")
-        return Result(one.code, one.name, one.roadblock, one.severity, one.cause, outcome, reason, findings)
+        idle = f"nothing to waive now: {waived}" if waived and outcome != "accepted" else ""
+        return Result(
+            one.code, one.name, one.roadblock, one.severity, one.cause, outcome, reason, findings, expired or idle
+        )
 
     given: dict[str, Any] = {}
     for parameter, kind, tolerated in one.needs:
@@ -163,10 +187,7 @@ def summary(results: Sequence[Result]) -> dict[str, int]:
 
 
 def exit_code(results: Sequence[Result], strict: bool = False) -> int:
-    """1: findings of severity error (``strict``: warning too). 3: could not look or crashed. 0: neither."""
-    bad = ("error", "warning") if strict else ("error",)
-    if any(r.outcome == "found" and r.severity in bad for r in results):
+    """1: new findings of severity error (``strict``: warning too). 3: could not look or crashed. 0: neither."""
+    if any(r.fails(strict) for r in results):
         return 1
-    if any(r.outcome == "crashed" or (r.outcome == "unknown" and (strict or r.severity == "error")) for r in results):
-        return 3
-    return 0
+    return 3 if any(r.blind(strict) for r in results) else 0

@@ -18,6 +18,7 @@ _SPEC = click.option(
     "--spec", "spec_path", type=click.Path(path_type=Path), help="What you want; provision.toml here if left out."
 )
 _RUN = click.option("--run", "run_name", metavar="RUN", help="A run by number or path; the latest if left out.")
+FORMATS = ("text", "json", "junit", "sarif", "github", "markdown")
 _JSON = click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
 _OUT = click.option("-o", "--output", type=click.Path(path_type=Path), help="Write there instead of standard output.")
 _YES = click.option("--yes", is_flag=True, help="Go on without asking, on a busy machine too.")
@@ -106,11 +107,15 @@ def facts(output: Path | None, as_json: bool) -> None:
     "--facts", "facts_path", metavar="FILE", help="Judge this snapshot (- for standard input) instead of this machine."
 )
 @click.option(
-    "--select", multiple=True, metavar="X", help="Only these: a code, a prefix, a check's or an obstacle's name."
+    "--select",
+    multiple=True,
+    metavar="X",
+    help="Only these: a code, a prefix, a check's, an obstacle's or a cause's name.",
 )
 @click.option("--ignore", multiple=True, metavar="X", help="All but these.")
 @click.option("--strict", is_flag=True, help="Warnings and checks that could not look count too.")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--baseline", type=click.Path(path_type=Path), help="An earlier --format json: only new findings fail.")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
 @_OUT
 @click.pass_context
 def doctor(
@@ -120,6 +125,7 @@ def doctor(
     select: tuple[str, ...],
     ignore: tuple[str, ...],
     strict: bool,
+    baseline: Path | None,
     form: str,
     output: Path | None,
 ) -> None:
@@ -127,21 +133,28 @@ def doctor(
 
     Example:  provision doctor --format json | jq .causes
     """
+    from provision import baseline as earlier
     from provision import check, road
-    from provision.report import layout, machine, out, text
+    from provision.report import formats, layout, out
 
     spec = _spec(spec_path)
+    before = earlier.read(baseline) if baseline else None
     codes = road.choose(select, ignore) if select or ignore else None
     snapshot = road.read_snapshot(facts_path) if facts_path else road.look()
     previous = None if facts_path else road.previous_plan(snapshot, spec)
     seen = road.diagnose(snapshot, spec, previous, codes)
-    name = spec.machine.name or snapshot.machine
-    if form == "json":
-        _emit(machine.doctor(name, seen.results, seen.causes), output)
-    else:
-        style = layout.PLAIN if output else out.style()
-        _emit(text.doctor(name, seen.results, seen.causes, style), output)
-    ctx.exit(check.exit_code(seen.results, strict))
+    results = seen.results if before is None else earlier.mark(seen.results, before)
+    shown = formats.Shown(
+        machine=spec.machine.name or snapshot.machine,
+        results=results,
+        causes=seen.causes,
+        snapshot=snapshot,
+        strict=strict,
+        baseline=before is not None,
+        spec_path=str(spec_path or "provision.toml"),
+    )
+    _emit(formats.write(form, shown, layout.PLAIN if output else out.style()), output)
+    ctx.exit(check.exit_code(results, strict))
 
 
 @main.command()

@@ -63,31 +63,46 @@ def previous_plan(snapshot: Snapshot, spec: Spec) -> Plan | None:
 
 
 def diagnose(
-    snapshot: Snapshot, spec: Spec, previous: Plan | None = None, codes: Iterable[str] | None = None
+    snapshot: Snapshot,
+    spec: Spec,
+    previous: Plan | None = None,
+    codes: Iterable[str] | None = None,
+    today: str | None = None,
 ) -> Diagnosis:
-    """Plan, then judge the snapshot against the plan."""
+    """Plan, then judge the snapshot against the plan. ``today`` (``2026-11-24``) ends waivers; None: by this clock.
+
+    Raises ``UsageError`` where provision.toml waives a check that does not exist: a misspelt waiver must not go unseen.
+    """
     check.load()
+    for entry in spec.accept:
+        if entry.code not in check.CHECKS:
+            near = codec.nearest(entry.code, check.CHECKS)
+            raise UsageError(
+                f"provision.toml waives {entry.code!r}, which is no check's code{near}", "provision explain"
+            )
+    today = today or now()[:10]
     made: Plan | NotKnown
     try:
         made = plan.make(snapshot, spec, previous)
     except NotKnown as reason:
         made = Missing(reason.reason)
     chosen = None if codes is None else tuple(codes)
-    results = check.run(snapshot, plan.sections(made, spec), spec.accepted(), chosen)
+    results = check.run(snapshot, plan.sections(made, spec), spec.accepted(today), chosen, spec.expired(today))
     return Diagnosis(snapshot=snapshot, plan=made, results=results, causes=cause.causes(results))
 
 
 def choose(select: Iterable[str], ignore: Iterable[str]) -> tuple[str, ...]:
-    """Codes that the words select: a code, a prefix of codes, a check's name or an obstacle's."""
+    """Codes that the words select: a code, a prefix of codes, a check's name, an obstacle's or a cause's."""
     check.load()
     chosen = {c for word in select for c in _matching(word)} if (select := tuple(select)) else set(check.CHECKS)
     return tuple(sorted(chosen - {c for word in ignore for c in _matching(word)}))
 
 
 def _matching(word: str) -> set[str]:
-    found = {c.code for c in check.CHECKS.values() if word in (c.name, c.roadblock) or c.code.startswith(word.upper())}
+    checks = check.CHECKS.values()
+    found = {c.code for c in checks if word in (c.name, c.roadblock, c.cause) or c.code.startswith(word.upper())}
     if not found:
-        known = {*check.CHECKS, *BY_NAME, *(c.name for c in check.CHECKS.values())}
+        known = {*check.CHECKS, *BY_NAME, *(c.name for c in checks), *(c.cause for c in checks)}
         raise UsageError(f"no check is called {word!r}{codec.nearest(word, known)}", "provision explain --all")
     return found
 

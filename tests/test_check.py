@@ -90,9 +90,10 @@ def run(
     tank: Any = Tank(free_litres=50),
     plan: Any = Journey(needed_litres=40),
     accepted: dict[str, str] | None = None,
+    expired: dict[str, str] | None = None,
 ) -> dict[str, Result]:
     snapshot = Snapshot("m", {"Tank": tank} if tank is not None else {}, "0")
-    return {r.code: r for r in check.run(snapshot, {Journey: plan}, accepted)}
+    return {r.code: r for r in check.run(snapshot, {Journey: plan}, accepted, None, expired)}
 
 
 def test_the_real_registry_is_untouched_by_these() -> None:
@@ -194,6 +195,25 @@ def test_what_is_ok_skipped_or_crashed_cannot_be_accepted() -> None:
     assert run(Absent("none"), accepted=waived)["STO901"].outcome == "skipped"
 
 
+def test_a_waiver_that_waives_nothing_is_said() -> None:
+    result = run(accepted={"STO901": "reviewed"})["STO901"]
+    assert (result.outcome, result.reason, result.waiver) == ("ok", "", "nothing to waive now: reviewed")
+    assert run(Tank(free_litres=1), accepted={"STO901": "reviewed"})["STO901"].waiver == ""
+
+
+@pytest.mark.parametrize("tank", [Tank(free_litres=1), Tank(free_litres=50), Missing("dark")])
+def test_an_ended_waiver_is_said_and_waives_nothing(tank: Any) -> None:
+    result = run(tank, expired={"STO901": "the waiver ended"})["STO901"]
+    assert result == dataclasses.replace(run(tank)["STO901"], waiver="the waiver ended")
+    assert result.outcome != "accepted"
+
+
+@pytest.mark.parametrize(("known", "code"), [((True, True), 0), ((True, False), 1), ((False, False), 1)])
+def test_a_result_fails_unless_all_of_it_is_known(known: tuple[bool, ...], code: int) -> None:
+    result = Result("STO901", "n", "storage", "error", "c", "found", "", tuple(Finding("m", known=k) for k in known))
+    assert (check.exit_code([result]), result.known) == (code, code == 0)
+
+
 def test_only_the_chosen_codes_are_judged_in_order() -> None:
     snapshot = Snapshot("m", {"Tank": Tank(free_litres=1)}, "0")
     results = check.run(snapshot, {Journey: Journey(needed_litres=40)}, codes=["STO904", "STO901"])
@@ -210,7 +230,11 @@ def test_summary_counts_every_outcome_also_those_that_did_not_happen() -> None:
 
 
 def judged(*pairs: tuple[Outcome, Severity]) -> list[Result]:
-    return [Result("STO901", "n", "storage", severity, "c", outcome) for outcome, severity in pairs]
+    found = (Finding("m"),)
+    return [
+        Result("STO901", "n", "storage", severity, "c", outcome, "", found if outcome == "found" else ())
+        for outcome, severity in pairs
+    ]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from provision import cause
 from provision.check import Finding, Result
 from provision.fact import Absent, Missing, Snapshot
 from provision.facts.memory import Memory
+from provision.report.formats import Shown
 from provision.report.run import Change, Proof, Run
 
 GIB = 1 << 30
@@ -177,6 +178,21 @@ def hostile_run() -> Run:
     )
 
 
+def shown(**overrides: Any) -> Shown:
+    """The same results as a diagnosis to be written in any format."""
+    values: dict[str, Any] = {"machine": "gpu-07", "results": RESULTS, "causes": CAUSES, "snapshot": FACTS}
+    return Shown(**(values | overrides))
+
+
+def hostile_shown(**overrides: Any) -> Shown:
+    """The hostile run as a diagnosis, with a waiver that has no effect too."""
+    run_ = hostile_run()
+    results = (*run_.results, Result("STO008", "late", "storage", "error", "disk-full", "ok", waiver=HOSTILE))
+    return shown(
+        **({"machine": HOSTILE, "results": results, "causes": run_.causes, "snapshot": run_.facts} | overrides)
+    )
+
+
 @pytest.fixture(scope="session")
 def sample() -> SimpleNamespace:
     """All of the above by name; test modules cannot import their neighbours."""
@@ -189,4 +205,6 @@ def sample() -> SimpleNamespace:
         FACTS=FACTS,
         run=run,
         hostile_run=hostile_run,
+        shown=shown,
+        hostile_shown=hostile_shown,
     )
