@@ -18,7 +18,7 @@ _SPEC = click.option(
     "--spec", "spec_path", type=click.Path(path_type=Path), help="What you want; provision.toml here if left out."
 )
 _RUN = click.option("--run", "run_name", metavar="RUN", help="A run by number or path; the latest if left out.")
-FORMATS = ("text", "json", "junit", "sarif", "github", "markdown")
+FORMATS = ("text", "json", "junit", "sarif", "github", "markdown", "html")
 _JSON = click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
 _OUT = click.option("-o", "--output", type=click.Path(path_type=Path), help="Write there instead of standard output.")
 _YES = click.option("--yes", is_flag=True, help="Go on without asking, on a busy machine too.")

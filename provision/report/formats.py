@@ -50,6 +50,10 @@ def write(form: str, shown: Shown, style: Style = PLAIN) -> str:
         from provision.report import github
 
         return github.document(shown)
-    from provision.report import markdown
+    if form == "markdown":
+        from provision.report import markdown
 
-    return markdown.document(shown)
+        return markdown.document(shown)
+    from provision.report import html
+
+    return html.diagnosis(shown)

@@ -10,7 +10,14 @@ import pytest
 from provision import cause
 from provision.check import Finding, Result
 from provision.fact import Absent, Missing, Snapshot
+from provision.facts.cpu import Cpu
+from provision.facts.disks import Disk, Disks, Mount, Mounts
+from provision.facts.driver import NvidiaDriver
+from provision.facts.gpus import Gpu, Gpus, LostGpu
 from provision.facts.memory import Memory
+from provision.facts.packages import PackageEnvironment, Packages, TorchBuild
+from provision.facts.pci import NvidiaCards, PciCard
+from provision.facts.system import System
 from provision.report.formats import Shown
 from provision.report.run import Change, Proof, Run
 
@@ -123,6 +130,137 @@ FACTS = Snapshot(
 )
 
 
+def gpu(index: int, **overrides: Any) -> Gpu:
+    """One GPU of an eight-card server."""
+    values: dict[str, Any] = {
+        "index": index,
+        "name": "NVIDIA H100 80GB HBM3",
+        "uuid": f"GPU-0000000{index}",
+        "pci_address": f"0000:{index:x}1:00.0",
+        "memory_bytes": 80 * GIB,
+        "memory_free_bytes": 79 * GIB,
+        "compute_capability": "9.0",
+        "pcie_width": 16,
+        "pcie_width_max": 16,
+        "pcie_generation": 5,
+        "pcie_generation_max": 5,
+        "mig_mode": False,
+        "mig_mode_pending": False,
+        "persistence": True,
+        "process_count": 0,
+    }
+    return Gpu(**(values | overrides))
+
+
+def mount(point: str, disk: str, **overrides: Any) -> Mount:
+    values: dict[str, Any] = {
+        "mount_point": point,
+        "source": f"/dev/{disk}p1",
+        "filesystem": "ext4",
+        "options": ("rw",),
+        "network": False,
+        "disks": (disk,),
+        "total_bytes": 1000 * GIB,
+        "free_bytes": 400 * GIB,
+        "inodes_total": 1,
+        "inodes_free": 1,
+        "unreachable": None,
+    }
+    return Mount(**(values | overrides))
+
+
+GPUS = (
+    gpu(0, pcie_generation=1),
+    gpu(1, pcie_width=8),
+    *(gpu(i) for i in range(2, 6)),
+    gpu(6, memory_free_bytes=2 * GIB, process_count=3, mig_mode=True),
+)
+SERVER = Snapshot(
+    "gpu-07",
+    {
+        **FACTS.facts,
+        "Gpus": Gpus(
+            driver_version="580.82.07",
+            cuda_version="13.0",
+            gpus=GPUS,
+            lost=(LostGpu(index=7, reason="the GPU fell off the bus or is otherwise out of reach"),),
+        ),
+        "NvidiaCards": NvidiaCards(
+            cards=(
+                PciCard(
+                    address="0000:91:00.0",
+                    vendor_id="10de",
+                    device_id="2330",
+                    pci_class="0302",
+                    kernel_driver=None,
+                    link_width=16,
+                    link_width_max=16,
+                    link_mts=32000,
+                    link_mts_max=32000,
+                ),
+            )
+        ),
+        "NvidiaDriver": NvidiaDriver(version="580.82.07", flavour="open", source="/proc/driver/nvidia/version"),
+        "System": System(
+            os_id="debian",
+            os_version="12",
+            os_codename="bookworm",
+            os_name="Debian GNU/Linux 12 (bookworm)",
+            kernel="6.1.0-28-amd64",
+            architecture="x86_64",
+            hostname="gpu-07",
+            init="systemd",
+            container="none",
+            virtualization="none",
+            glibc="2.36",
+        ),
+        "Cpu": Cpu(
+            model="INTEL(R) XEON(R) PLATINUM 8480+",
+            vendor="GenuineIntel",
+            logical_cpus=224,
+            cores=112,
+            sockets=2,
+            flags=("avx2", "avx512f"),
+            microarchitecture="x86-64-v4",
+        ),
+        "Disks": Disks(
+            disks=(
+                Disk(name="nvme0n1", rotational=False, transport="nvme", bytes=3840 * 10**9, model="SAMSUNG MZQL23T8"),
+                Disk(name="nvme1n1", rotational=False, transport="nvme", bytes=3840 * 10**9, model=None),
+                Disk(name="sda", rotational=True, transport="sata", bytes=16 * 10**12, model="ST16000NM001G"),
+            )
+        ),
+        "Mounts": Mounts(
+            mounts=(
+                mount("/", "nvme0n1"),
+                mount("/models", "weights", network=True, filesystem="nfs4", disks=(), source="nas:/models"),
+                mount("/scratch", "sda", free_bytes=20 * GIB, options=("ro",)),
+                mount("/dead", "x", network=True, disks=(), total_bytes=None, free_bytes=None, unreachable="no answer"),
+                mount("/tmp", "x", filesystem="tmpfs", disks=()),
+            )
+        ),
+        "Docker": Absent("no Docker engine is installed"),
+        "Packages": Packages(
+            environments=(
+                PackageEnvironment(
+                    prefix="/srv/venv",
+                    kind="venv",
+                    python="3.11",
+                    packages=(("torch", "2.13.0+cu130"), ("vllm", "0.14.0")),
+                    torch=TorchBuild(version="2.13.0+cu130", cuda="13.0", hip=None),
+                ),
+                PackageEnvironment(
+                    prefix="/usr", kind="system", python="3.11", packages=(("numpy", "1.24.2"),), torch=None
+                ),
+            ),
+            in_use="/srv/venv",
+            looked_in=("/srv/venv/lib/python3.11/site-packages",),
+        ),
+    },
+    "0.1.0",
+)
+
+
 def run(**overrides: Any) -> Run:
     """A run in which something was found, something repaired, something changed, one proof held and one did not."""
     before = (
@@ -203,6 +341,7 @@ def sample() -> SimpleNamespace:
         CHANGES=CHANGES,
         PROOFS=PROOFS,
         FACTS=FACTS,
+        SERVER=SERVER,
         run=run,
         hostile_run=hostile_run,
         shown=shown,
