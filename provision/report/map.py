@@ -142,11 +142,11 @@ def _card(address: str, card: PciCard | None, gpu: Gpu | None) -> Card:
         about.append(("driver", f"held by {holder}" if holder else "no driver has it"))
         about.append(("device", f"{card.vendor_id}:{card.device_id}" if card else "not on the bus"))
     else:
-        about.append(("compute capability", gpu.compute_capability))
+        about.append(("capability", gpu.compute_capability))
         if gpu.mig_mode:
             about.append(("MIG", "on"))
         if gpu.process_count:
-            about.append(("compute processes", str(gpu.process_count)))
+            about.append(("processes", str(gpu.process_count)))
     room = None
     if gpu and gpu.memory_bytes is not None and gpu.memory_free_bytes is not None:
         room = _bar(gpu.memory_bytes, gpu.memory_free_bytes)
