@@ -89,7 +89,9 @@ def up(ctx: click.Context, spec_path: Path | None, yes: bool, allowed: tuple[str
 @main.command()
 @_OUT
 @_JSON
-def facts(output: Path | None, as_json: bool) -> None:
+@click.option("--facts", "facts_path", metavar="FILE", help="This snapshot (- for standard input), not this machine.")
+@click.option("--share", is_flag=True, help="Replace names, addresses and secrets; standard error says which.")
+def facts(output: Path | None, as_json: bool, facts_path: str | None, share: bool) -> None:
     """What this machine is.
 
     Example:  provision facts -o facts.json
@@ -97,7 +99,13 @@ def facts(output: Path | None, as_json: bool) -> None:
     from provision import codec, road
     from provision.report import text
 
-    snapshot = road.look()
+    snapshot = road.read_snapshot(facts_path) if facts_path else road.look()
+    if share:
+        from provision import share as sharing
+        from provision.report import snapshots
+
+        snapshot, made = sharing.share(snapshot)
+        click.echo(snapshots.replaced(made), err=True, nl=False)
     _emit(codec.dumps(snapshot.to_json()) if as_json or output else text.facts(snapshot), output)
 
 
@@ -155,6 +163,24 @@ def doctor(
     )
     _emit(formats.write(form, shown, layout.PLAIN if output else out.style()), output)
     ctx.exit(check.exit_code(results, strict))
+
+
+@main.command()
+@_SPEC
+@click.argument("a")
+@click.argument("b")
+@_JSON
+def diff(spec_path: Path | None, a: str, b: str, as_json: bool) -> None:
+    """What differs between two snapshots, one of a machine that works: the likeliest reason first.
+
+    Example:  provision diff works.json broken.json
+    """
+    from provision import codec, road
+    from provision import diff as comparing
+    from provision.report import out, snapshots
+
+    made = comparing.compare(road.read_snapshot(a), road.read_snapshot(b), _spec(spec_path), road.now()[:10])
+    _emit(codec.dumps(comparing.as_json(made)) if as_json else snapshots.difference(made, out.style()))
 
 
 @main.command()
