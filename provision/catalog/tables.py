@@ -57,6 +57,25 @@ class Wheel:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class TorchRelease:
+    """What torch's default Linux x86_64 wheels of one release need and bring; empty where METADATA pins none.
+
+    ``pythons``: CPython minors with a wheel ("3.12"). ``glibc``: the least that the wheel's tag admits.
+    """
+
+    torch: str
+    requires_python: str
+    pythons: tuple[str, ...]
+    glibc: str
+    cuda: str
+    cudnn: str
+    nccl: str
+    triton: str
+    source: str
+    date: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Pin:
     """Releases ``first`` to ``last`` of an inference engine require this torch."""
 
@@ -165,6 +184,12 @@ def drivers() -> Drivers:
 def wheels() -> tuple[Wheel, ...]:
     """GPU architectures of torch's wheels."""
     return _read("torch_arch.toml", dict[str, tuple[Wheel, ...]])["wheel"]
+
+
+@functools.cache
+def torch_releases() -> dict[str, TorchRelease]:
+    """torch's releases by version."""
+    return {row.torch: row for row in _read("torch_releases.toml", dict[str, tuple[TorchRelease, ...]])["release"]}
 
 
 @functools.cache
