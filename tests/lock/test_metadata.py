@@ -30,6 +30,7 @@ def wheels(tmp_path: Path, make_wheel: Callable[..., Path]) -> Path:
     linux = '; platform_system == "Linux"'
     gpu = (f"nvidia-cuda-runtime-cu12==12.8.90{linux}", f"nvidia-cudnn-cu12==9.10.2.21{linux}", f"triton==3.5.0{linux}")
     make_wheel(folder, "torch", "2.9.0", *gpu, f"nvidia-nccl-cu12==2.27.5{linux}", tag=LINUX)
+    make_wheel(folder, "torch", "2.0.1", tag="cp311-cp311-manylinux1_x86_64")
     make_wheel(folder, "torch", "2.9.0", tag="cp312-cp312-macosx_11_0_arm64")
     new = (f"cuda-toolkit[cublas,cudart]==13.2.2{linux}", "triton~=3.9.0", "nvidia-cudnn-cu13==9.26; extra == 'x'")
     make_wheel(folder, "torch", "2.15.0", *new, tag=LINUX, content=os.urandom(3 << 20))
@@ -83,10 +84,12 @@ def test_tables_follow_from_the_index(serve: Any, wheels: Path, tmp_path: Path) 
     moved = refresh.refresh(pages(serve(wheels, yanked=(withdrawn,))), tmp_path, TODAY, OLDEST)
     releases = tomllib.loads((tmp_path / "torch_releases.toml").read_text())["release"]
     assert [(r["torch"], r["pythons"], r["glibc"]) for r in releases] == [
+        ("2.0.1", ["3.11"], "2.5"),
         ("2.9.0", ["3.11"], "2.28"),
         ("2.15.0", ["3.10", "3.11"], "2.28"),
     ]
     assert [(r["cuda"], r["cudnn"], r["nccl"], r["triton"]) for r in releases] == [
+        ("", "", "", ""),
         ("12.8", "9.10.2.21", "2.27.5", "3.5.0"),
         ("13.2", "", "", "3.9.0"),
     ]
@@ -96,7 +99,7 @@ def test_tables_follow_from_the_index(serve: Any, wheels: Path, tmp_path: Path) 
         ("vllm", "0.6.0", "0.6.0", "2.9.0", TODAY),
         ("sglang", "0.4.1", "0.4.1", "2.5.1", TODAY),
     ]
-    assert len(moved) == 5 and moved[0] == "torch_releases.toml: new: torch 2.9.0"
+    assert len(moved) == 6 and moved[0] == "torch_releases.toml: new: torch 2.0.1"
 
 
 def test_a_second_refresh_writes_the_same_bytes_and_names_what_moved(
