@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import datetime
 import json
-from importlib import resources
 from typing import Any
 
-import tomllib
-
-from provision import codec
+from provision import catalog, codec
 from provision.errors import UsageError
 
 
 def show(table: str | None, as_json: bool) -> str:
     """A table, or the list of tables. Raises ``UsageError`` with the nearest name for one that is not there."""
-    folder = resources.files("provision.catalog")
-    tables = sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
+    tables = sorted(file.stem for file in catalog.FOLDER.glob("*.toml"))
     if table is None:
         return (json.dumps(tables) if as_json else "\n".join(tables)) + "\n"
     if table not in tables:
         raise UsageError(f"no table is called {table!r}{codec.nearest(table, tables)}", "provision catalog show")
-    text = (folder / f"{table}.toml").read_text(encoding="utf-8")
-    return json.dumps(tomllib.loads(text), indent=2, default=_date) + "\n" if as_json else text
+    text = (catalog.FOLDER / f"{table}.toml").read_text(encoding="utf-8")
+    return json.dumps(catalog.read(f"{table}.toml"), indent=2, default=_date) + "\n" if as_json else text
 
 
 def refresh() -> str:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
-from importlib import resources
 from typing import Any, Literal, TypeVar
 
-import tomllib
-
-from provision import codec
+from provision import catalog, codec
 from provision.catalog.version import numbers
 
 T = TypeVar("T")
@@ -223,8 +220,7 @@ def minimum_driver(cuda: str) -> str | None:
 
 
 def _read(name: str, shape: type[T]) -> T:
-    text = (resources.files("provision.catalog") / name).read_text(encoding="utf-8")
-    return codec.load(shape, _plain(tomllib.loads(text)))
+    return codec.load(shape, _plain(catalog.read(name)))
 
 
 def _plain(value: Any) -> Any:
