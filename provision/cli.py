@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from provision import __version__
+from provision import __version__, reading
 from provision.errors import ProvisionError
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ _SPEC = click.option(
     "--spec", "spec_path", type=click.Path(path_type=Path), help="What you want; provision.toml here if left out."
 )
 _RUN = click.option("--run", "run_name", metavar="RUN", help="A run by number or path; the latest if left out.")
-FORMATS = ("text", "json", "junit", "sarif", "github", "markdown", "html")
 _JSON = click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
 _OUT = click.option("-o", "--output", type=click.Path(path_type=Path), help="Write there instead of standard output.")
 _YES = click.option("--yes", is_flag=True, help="Go on without asking, on a busy machine too.")
@@ -114,16 +113,7 @@ def facts(output: Path | None, as_json: bool, facts_path: str | None, share: boo
 @click.option(
     "--facts", "facts_path", metavar="FILE", help="Judge this snapshot (- for standard input) instead of this machine."
 )
-@click.option(
-    "--select",
-    multiple=True,
-    metavar="X",
-    help="Only these: a code, a prefix, a check's, an obstacle's or a cause's name.",
-)
-@click.option("--ignore", multiple=True, metavar="X", help="All but these.")
-@click.option("--strict", is_flag=True, help="Warnings and checks that could not look count too.")
-@click.option("--baseline", type=click.Path(path_type=Path), help="An earlier --format json: only new findings fail.")
-@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
+@reading.judging
 @_OUT
 @click.pass_context
 def doctor(
@@ -141,17 +131,16 @@ def doctor(
 
     Example:  provision doctor --format json | jq .causes
     """
-    from provision import baseline as earlier
     from provision import check, road
     from provision.report import formats, layout, out
 
     spec = _spec(spec_path)
-    before = earlier.read(baseline) if baseline else None
+    before = reading.earlier(baseline)
     codes = road.choose(select, ignore) if select or ignore else None
     snapshot = road.read_snapshot(facts_path) if facts_path else road.look()
     previous = None if facts_path else road.previous_plan(snapshot, spec)
     seen = road.diagnose(snapshot, spec, previous, codes)
-    results = seen.results if before is None else earlier.mark(seen.results, before)
+    results = seen.results if before is None else before(seen.results)
     shown = formats.Shown(
         machine=spec.machine.name or snapshot.machine,
         results=results,
@@ -165,47 +154,8 @@ def doctor(
     ctx.exit(check.exit_code(results, strict))
 
 
-@main.command()
-@_SPEC
-@click.argument("a")
-@click.argument("b")
-@_JSON
-def diff(spec_path: Path | None, a: str, b: str, as_json: bool) -> None:
-    """What differs between two snapshots, one of a machine that works: the likeliest reason first.
-
-    Example:  provision diff works.json broken.json
-    """
-    from provision import codec, road
-    from provision import diff as comparing
-    from provision.report import out, snapshots
-
-    made = comparing.compare(road.read_snapshot(a), road.read_snapshot(b), _spec(spec_path), road.now()[:10])
-    _emit(codec.dumps(comparing.as_json(made)) if as_json else snapshots.difference(made, out.style()))
-
-
-@main.command()
-@click.argument("word", required=False, metavar="[CODE|NAME|CAUSE]")
-@click.option("--all", "everything", is_flag=True, help="Every page.")
-@click.option("--readme", is_flag=True, hidden=True, help="checks/README.md, which is generated.")
-@_JSON
-def explain(word: str | None, everything: bool, readme: bool, as_json: bool) -> None:
-    """A check, a proof or a cause as prose: what it means, how to fix it, how the fix is proved.
-
-    Example:  provision explain FRG001
-    """
-    from provision import page
-    from provision.errors import UsageError
-
-    if readme:
-        _emit(page.readme())
-    elif as_json:
-        _emit(page.as_json(word))
-    elif everything:
-        _emit(page.all_pages())
-    elif word:
-        _emit(page.page(word))
-    else:
-        raise UsageError("explain what? Expected a code, a name, a cause or --all", "provision explain --all")
+main.add_command(reading.diff)
+main.add_command(reading.explain)
 
 
 @main.command()
@@ -226,33 +176,7 @@ def lock(ctx: click.Context, variants: tuple[str, ...], only_check: bool, crossc
     ctx.exit(code)
 
 
-@main.group()
-def catalog() -> None:
-    """The tables behind the checks: which torch needs which driver, what an Xid means, with their sources."""
-
-
-@catalog.command()
-@click.argument("table", required=False)
-@_JSON
-def show(table: str | None, as_json: bool) -> None:
-    """A table with the source and date of each row; without a name, which tables there are.
-
-    Example:  provision catalog show torch_releases
-    """
-    from provision.catalog import command
-
-    _emit(command.show(table, as_json))
-
-
-@catalog.command()
-def refresh() -> None:
-    """Make the tables again that follow from the package index (in a checkout), and say which rows moved.
-
-    Example:  provision catalog refresh
-    """
-    from provision.catalog import command
-
-    _emit(command.refresh())
+main.add_command(reading.catalog)
 
 
 @main.command()

@@ -21,6 +21,7 @@ _SEVERITY = ("error", "warning", "note")
 # By which field records of a list are told apart, where one of them has it.
 _NAMES = ("uuid", "pci_address", "address", "mount_point", "prefix", "path", "name", "unit", "kind", "index", "id")
 _VERSION = re.compile(r"version|release|kernel$|glibc|torch|cuda$|\.packages\.|capability")
+_IDENTITY = re.compile(r"(^|[._])(hostname|uuid|serial|pid|machine_id)$")  # differs between any two machines
 _BAD = ("found", "unknown", "crashed")
 
 
@@ -66,13 +67,11 @@ def compare(a: Snapshot, b: Snapshot, spec: Spec, today: str) -> Comparison:
     judged_a, judged_b = _judged(a, spec, today), _judged(b, spec, today)
     flips = _flips(judged_a, judged_b)
     names = sorted(set(a.facts) | set(b.facts))
-    fields = {name: list(_fields(_value(a, name), _value(b, name))) for name in names}
+    fields = {name: list(_fields(a.facts.get(name), b.facts.get(name))) for name in names}
     fields = {name: those for name, those in fields.items() if those}
     read_by = {kind.__name__ for one in flips for _, kind, _ in check.CHECKS[one.code].needs}
-    made = []
-    for name, those in fields.items():
-        own = _alone(name, a, b, (judged_a, judged_b), (spec, today)) if flips else ()
-        made += [Difference(name, field, x, y, _why(name, field, own, read_by), own) for field, x, y in those]
+    swap = _Swap(a, b, judged_a, judged_b, flips, spec, today)
+    made = [d for name, those in fields.items() for d in _of_fact(name, those, swap, read_by)]
     ordered = sorted(made, key=lambda d: (WHYS.index(d.why), _gravest(d.flips), d.fact, d.field))
     return Comparison(a.machine, b.machine, flips, tuple(ordered))
 
@@ -96,41 +95,59 @@ def _flips(a: tuple[check.Result, ...], b: tuple[check.Result, ...]) -> tuple[Fl
     return tuple(sorted(made, key=lambda f: (_SEVERITY.index(f.severity), f.code)))
 
 
-def _alone(
-    name: str,
-    a: Snapshot,
-    b: Snapshot,
-    judged: tuple[tuple[check.Result, ...], tuple[check.Result, ...]],
-    under: tuple[Spec, str],
-) -> tuple[Flip, ...]:
-    """What changes where only this fact comes from the other machine, in either direction."""
-    found: dict[str, Flip] = {}
-    for own, other, before, turned in ((a, b, judged[0], False), (b, a, judged[1], True)):
-        swapped = {k: v for k, v in own.facts.items() if k != name}
-        if name in other.facts:
-            swapped[name] = other.facts[name]
-        after = _judged(Snapshot(own.machine, swapped, own.tool_version), *under)
-        for flip in _flips(after, before) if turned else _flips(before, after):
-            found.setdefault(flip.code, flip)
-    really = {f.code: f for f in _flips(*judged)}
-    kept = [really[code] for code in found if code in really]
-    return tuple(sorted(kept, key=lambda f: (_SEVERITY.index(f.severity), f.code)))
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Swap:
+    """Both machines as they were judged, to put a part of one into the other."""
+
+    a: Snapshot
+    b: Snapshot
+    judged_a: tuple[check.Result, ...]
+    judged_b: tuple[check.Result, ...]
+    flips: tuple[Flip, ...]
+    spec: Spec
+    today: str
+
+    def alone(self, name: str, field: str = "") -> tuple[Flip, ...]:
+        """The checks that say something else where only this fact, or this field of it, comes from the other machine."""
+        if not self.flips:
+            return ()
+        turned: set[str] = set()
+        for own, other, before in ((self.a, self.b, self.judged_a), (self.b, self.a, self.judged_b)):
+            facts = {**own.facts, name: _part(own.facts.get(name), other.facts.get(name), field)}
+            facts = {key: value for key, value in facts.items() if value is not None}
+            after = _judged(Snapshot(own.machine, facts, own.tool_version), self.spec, self.today)
+            turned |= {flip.code for flip in _flips(before, after)}
+        return tuple(flip for flip in self.flips if flip.code in turned)
+
+
+def _part(own: Any, other: Any, field: str) -> Any:
+    return dataclasses.replace(own, **{field: getattr(other, field)}) if field else other
+
+
+def _of_fact(name: str, fields: list[tuple[str, Any, Any]], swap: _Swap, read_by: set[str]) -> Iterator[Difference]:
+    """The differences of one fact. Where single fields turn a check, the others of the fact are not blamed."""
+    whole = swap.alone(name)
+    tops = sorted({field.partition(".")[0] for field, _, _ in fields} - {""})
+    single = {top: swap.alone(name, top) for top in tops} if whole else {}
+    for field, a, b in fields:
+        own = single[field.partition(".")[0]] if any(single.values()) else whole
+        yield Difference(name, field, a, b, _why(name, field, own, read_by), own)
 
 
 def _why(name: str, field: str, flips: tuple[Flip, ...], read_by: set[str]) -> Why:
     if flips:
         return "changes a check"
+    if _IDENTITY.search(field):
+        return "other"
     if name in read_by:
         return "read by such a check"
     return "version" if _VERSION.search(f"{name}.{field}".lower()) else "other"
 
 
-def _gravest(flips: tuple[Flip, ...]) -> int:
-    return min((_SEVERITY.index(f.severity) for f in flips), default=len(_SEVERITY))
-
-
-def _value(snapshot: Snapshot, name: str) -> Any:
-    return snapshot.facts.get(name)
+def _gravest(flips: tuple[Flip, ...]) -> tuple[int, int, int]:
+    """A change to or from a finding before one of what could be looked at; then by severity, then the fewer the surer."""
+    found = any("found" in (f.a, f.b) for f in flips)
+    return (not found, min((_SEVERITY.index(f.severity) for f in flips), default=len(_SEVERITY)), len(flips))
 
 
 def _fields(a: Any, b: Any) -> Iterator[tuple[str, Any, Any]]:

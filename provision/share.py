@@ -24,13 +24,15 @@ _TOKENS = re.compile(
 )
 _LOGIN = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 _MAIL = re.compile(
-    r"(?<![\w.+-])[\w.+-]+@(?:[A-Za-z0-9-]+\.)+(?!(?:service|slice|socket|timer|mount|target|scope)\b)[A-Za-z]{2,}\b"
+    r"(?<![\w.+-])(?!login-\d+@)[\w.+-]+@(?:[A-Za-z0-9-]+\.)+(?!(?:service|slice|socket|timer|mount|target|scope)\b)[A-Za-z]{2,}\b"
 )
 _URL_HOST = re.compile(r"(?<=://)(?:[^/@\s]+@)?(\[[^\]]+\]|[A-Za-z0-9][A-Za-z0-9._-]*)")
 _INSIDE = re.compile(r"(?<![\w.-])(?:[A-Za-z0-9-]+\.)+(?:corp|internal|intra|lan|local|localdomain)(?![\w-]|\.\w)")
-_SSH = re.compile(r"(?<![\w.+@/-])([a-z_][\w-]*)@([A-Za-z][\w-]*)(?![\w.:@-]|/\w)")
+_SSH = re.compile(r"(?<![\w.+@/-])([a-z_][\w-]*)@(?!sha\d+:)([A-Za-z][\w-]*)(?![\w.@-]|/\w)")
 _HOME = re.compile(r"(?<=/home/)([^/\s:;,'\"]+)|(?<=/Users/)([^/\s:;,'\"]+)|(?<=/run/user/)(\d+)")
-_UUID = re.compile(r"(?i)(?<![0-9a-f-])(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32})(?![0-9a-f-])")
+_UUID = re.compile(
+    r"(?i)(?<![0-9a-f])(?<![0-9a-f]-)(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32})(?![0-9a-f-])"
+)
 _GPU_PREFIX = re.compile(r"(?<=GPU-)[0-9a-f]{2,8}(?:-[0-9a-f-]*)?(?![\w-])")
 _MAC = re.compile(r"(?i)(?<![\w:])(?:[0-9a-f]{2}:){5}[0-9a-f]{2}(?![\w:])")
 _IPV4 = re.compile(r"(?<![\w.-])\d{1,3}(?:\.\d{1,3}){3}(?![\w-]|\.\w)")

@@ -12,7 +12,8 @@ import pytest
 import tomllib
 
 from provision import check, codec
-from provision.cli import FORMATS, main
+from provision.cli import main
+from provision.reading import FORMATS
 from provision.spec import Spec
 
 ROOT = Path(__file__).parents[1]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 from provision.cause import Cause
 from provision.check import Result
 from provision.fact import Snapshot
+from provision.record import record
 from provision.report.layout import PLAIN, Style
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Shown:
     """What is to be shown of one diagnosis.
 

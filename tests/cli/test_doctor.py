@@ -10,9 +10,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from provision import check, road
-from provision.cli import FORMATS, main
+from provision.cli import main
 from provision.fact import PROBES, Absent, Missing, Snapshot
 from provision.facts import load
+from provision.reading import FORMATS
 from provision.report import formats
 
 
