@@ -21,6 +21,7 @@ from provision.facts.packages import Packages
 from provision.facts.pci import NvidiaCards, PciCard
 from provision.facts.python import Pythons
 from provision.facts.system import System
+from provision.report import links
 from provision.report.quantity import size
 
 State = Literal["good", "warning", "bad", "quiet"]
@@ -76,6 +77,7 @@ class MachineMap:
     memory: Bar | None
     cards: tuple[Card, ...]
     stores: tuple[Store, ...]
+    pairs: links.Pairs | None
     versions: tuple[tuple[str, str], ...]
     dark: tuple[tuple[str, str], ...]
 
@@ -91,6 +93,7 @@ def draw(snapshot: Snapshot) -> MachineMap:
         memory=_bar(memory.total_bytes, memory.available_bytes) if memory else None,
         cards=cards,
         stores=tuple(_stores(snapshot)),
+        pairs=links.pairs(snapshot),
         versions=tuple(versions(snapshot)),
         dark=tuple(dark),
     )
@@ -125,13 +128,15 @@ def _cards(snapshot: Snapshot) -> Iterator[Card]:
     seen, driven = snapshot.known(NvidiaCards), snapshot.known(Gpus)
     on_bus = {card.address: card for card in seen.cards} if seen else {}
     by_driver = {gpu.pci_address: gpu for gpu in driven.gpus} if driven else {}
+    nvlink = links.nvlink(snapshot)
     for address in sorted(on_bus.keys() | by_driver.keys()):
-        yield _card(address, on_bus.get(address), by_driver.get(address))
+        gpu = by_driver.get(address)
+        yield _card(address, on_bus.get(address), gpu, nvlink.get(gpu.index) if gpu else None)
     for lost in driven.lost if driven else ():
         yield Card(title=f"GPU {lost.index}", state="bad", about=(("lost", lost.reason),))
 
 
-def _card(address: str, card: PciCard | None, gpu: Gpu | None) -> Card:
+def _card(address: str, card: PciCard | None, gpu: Gpu | None, nvlink: tuple[str, bool] | None) -> Card:
     width = (gpu and gpu.pcie_width) or (card and card.link_width) or 0
     most = (gpu and gpu.pcie_width_max) or (card and card.link_width_max) or width
     now = (gpu and gpu.pcie_generation) or (card and GENERATIONS.get(card.link_mts or 0)) or 0
@@ -143,6 +148,8 @@ def _card(address: str, card: PciCard | None, gpu: Gpu | None) -> Card:
         about.append(("device", f"{card.vendor_id}:{card.device_id}" if card else "not on the bus"))
     else:
         about.append(("capability", gpu.compute_capability))
+        if nvlink:
+            about.append(("NVLink", nvlink[0]))
         if gpu.mig_mode:
             about.append(("MIG", "on"))
         if gpu.process_count:
@@ -152,7 +159,7 @@ def _card(address: str, card: PciCard | None, gpu: Gpu | None) -> Card:
         room = _bar(gpu.memory_bytes, gpu.memory_free_bytes)
     return Card(
         title=f"GPU {gpu.index}: {gpu.name}" if gpu else f"NVIDIA card at {address}",
-        state="bad" if gpu is None else "warning" if width < most else "good",
+        state="bad" if gpu is None else "warning" if width < most or (nvlink and not nvlink[1]) else "good",
         about=tuple(about),
         lanes=(width, most),
         link=_link(width, most, now, best),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -175,10 +176,42 @@ GPUS = (
     *(gpu(i) for i in range(2, 6)),
     gpu(6, memory_free_bytes=2 * GIB, process_count=3, mig_mode=True),
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class Links:
+    """The fact GpuLinks in its recorded shape: links by card, and every pair."""
+
+    gpus: list[Any]
+    pairs: list[Any]
+
+
+def nvlink(number: int, active: bool = True, address: str | None = None) -> dict[str, Any]:
+    remote = ("gpu" if address else "switch") if active else None
+    return {"link": number, "active": active, "remote": remote, "remote_address": address}
+
+
+def pair(first: int, second: int, topology: str = "one switch", peer: str = "ok") -> dict[str, Any]:
+    return {"first": first, "second": second, "topology": topology, "peer_to_peer": peer}
+
+
+LINKS = Links(
+    gpus=[
+        {"index": 0, "nvlinks": [nvlink(i, address="0000:11:00.0") for i in range(4)]},
+        {"index": 1, "nvlinks": [nvlink(i, address="0000:01:00.0") for i in range(4)]},
+        {"index": 2, "nvlinks": [nvlink(0), nvlink(1, active=False)]},
+        {"index": 3, "nvlinks": []},
+    ],
+    pairs=[
+        *(pair(i, j) for i in range(7) for j in range(i + 1, 7) if (i, j) not in ((2, 3), (5, 6))),
+        pair(2, 3, "system", "chipset not supported"),
+    ],
+)
 SERVER = Snapshot(
     "gpu-07",
     {
         **FACTS.facts,
+        "GpuLinks": LINKS,
         "Gpus": Gpus(
             driver_version="580.82.07",
             cuda_version="13.0",

@@ -282,6 +282,21 @@ def test_the_map_shows_every_card_its_link_and_its_memory(sample: SimpleNamespac
     assert len([line for line in reader.tags("line") if line.get("class") == "off"]) == 8
 
 
+def test_the_map_shows_how_the_gpus_reach_each_other(sample: SimpleNamespace) -> None:
+    reader = Reader(html.diagnosis(sample.shown(snapshot=sample.SERVER)))
+    said = " ".join(reader.said.split())
+    assert "NVLink 4 of 4 links up, to gpu" in said
+    assert "NVLink 1 of 2 links up, to switch" in said
+    assert said.count("NVLink 0 of") == 0
+    assert "GPU 0 1 2 3 4 5 6 0 itself 4 NVLinks one switch one switch" in said
+    assert "3 one switch one switch system; no peer access: chipset not supported itself one switch" in said
+    assert "5 one switch one switch one switch one switch one switch itself not told" in said
+    warned = [td for td in reader.tags("td") if td.get("class") == "warning"]
+    assert len(warned) == 4
+    alone = Snapshot("m", {k: v for k, v in sample.SERVER.facts.items() if k != "GpuLinks"}, "0")
+    assert "Between the GPUs" not in html.diagnosis(sample.shown(snapshot=alone))
+
+
 def test_a_machine_of_which_nothing_is_known_says_so(sample: SimpleNamespace) -> None:
     reader = Reader(html.diagnosis(sample.shown(snapshot=Snapshot("m", {"Gpus": Missing("no answer")}, "0"))))
     said = " ".join(reader.said.split())
