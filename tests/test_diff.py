@@ -132,6 +132,19 @@ def test_records_are_compared_by_their_names(a: Any, b: Any, expected: list[Any]
     assert list(diff._unequal("", a, b)) == expected
 
 
+@pytest.mark.parametrize(
+    ("field", "why"),
+    [
+        ("hostname", "other"),
+        ("gpus.0.uuid", "other"),
+        ("running.dockerd.pid", "other"),
+        ("init", "read by such a check"),
+    ],
+)
+def test_what_names_a_machine_is_no_reason(field: str, why: str) -> None:
+    assert diff._why("System", field, (), {"System"}) == why
+
+
 def test_the_same_machine_differs_in_nothing() -> None:
     one = machine("a", NvidiaDriver=driver("580.82.07"))
     made = diff.compare(one, one, SPEC, TODAY)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from provision import facts, road
 from provision.cli import main
 from provision.fact import PROBES, Absent, Missing, Snapshot
+from provision.facts.cuda import CudaToolkit, CudaToolkits
 from provision.facts.disks import Mount, Mounts
 from provision.facts.environment import Environment
 from provision.facts.gpus import Gpu, Gpus
@@ -129,6 +130,21 @@ def test_an_everyday_name_is_only_replaced_where_a_name_must_stand() -> None:
     assert shared.machine == "host-1"
     assert shared.facts["System"].os_id == "debian"
     assert shared.facts["KernelLog"] == Missing("/etc/debian/x in debian 12")
+
+
+def test_a_bare_word_is_no_name_even_where_a_host_is_called_so() -> None:
+    """A host named like the release: the codename stays, a sentence about the host does not."""
+    snapshot = Snapshot("bookworm", {"System": SYSTEM, "KernelLog": Missing("bookworm said no")}, "0")
+    shared, _ = share(snapshot)
+    assert shared.facts["System"].os_codename == "bookworm"
+    assert shared.facts["KernelLog"] == Missing("host-1 said no")
+
+
+def test_a_version_of_four_numbers_is_no_address() -> None:
+    toolkits = CudaToolkits(
+        toolkits=(CudaToolkit(path="/usr/local/cuda", version="12.4.5.8", nvcc=True),), default=None
+    )
+    assert share(with_text("", CudaToolkits=toolkits))[0].facts["CudaToolkits"] == toolkits
 
 
 @pytest.mark.parametrize(

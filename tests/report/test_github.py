@@ -83,12 +83,12 @@ def test_a_waiver_without_effect_is_a_warning(sample: SimpleNamespace) -> None:
 @pytest.mark.parametrize("text", ["100%", "%0A::error::x", "a\r\nb", "::set-output name=x::y", "a:b,c", "##[error]x"])
 def test_no_text_starts_a_command_or_leaves_its_own(sample: SimpleNamespace, text: str) -> None:
     finding = Finding(text, fix=(text,))
-    one = Result("STO001", "n", "storage", "error", "disk-full", "found", "", (finding,), waiver=text)
+    one = Result("STO001", text, "storage", "error", "disk-full", "found", "", (finding,), waiver=text)
     document = github.document(sample.shown(machine=text, results=(one,), causes=cause.causes((one,))))
     first, second = commands(document)
     assert len(document.splitlines()) == 3
     assert first[2].splitlines()[1:] == [clean(text), f"fix: {clean(text)}"]
-    assert second[2] == clean(text)
+    assert second[1:] == (f"waiver: STO001 {clean(text)}", clean(text))
 
 
 def test_hostile_text_everywhere(sample: SimpleNamespace) -> None:
