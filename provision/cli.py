@@ -88,7 +88,13 @@ def up(ctx: click.Context, spec_path: Path | None, yes: bool, allowed: tuple[str
 @main.command()
 @_OUT
 @_JSON
-def facts(output: Path | None, as_json: bool) -> None:
+@click.option(
+    "--collector",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the collector instead: one file that prints another machine's snapshot, under any Python 3.10.",
+)
+def facts(output: Path | None, as_json: bool, collector: Path | None) -> None:
     """What this machine is.
 
     Example:  provision facts -o facts.json
@@ -96,6 +102,14 @@ def facts(output: Path | None, as_json: bool) -> None:
     from provision import codec, road
     from provision.report import text
 
+    if collector:
+        from provision import collector as program
+        from provision.errors import UsageError
+
+        if output or as_json:
+            raise UsageError("--collector writes a program, not facts; expected it without -o and --json")
+        program.write(collector)
+        return
     snapshot = road.look()
     _emit(codec.dumps(snapshot.to_json()) if as_json or output else text.facts(snapshot), output)
 
