@@ -65,6 +65,7 @@ collector: venv  ## provision-facts.pyz: one file that prints another machine's 
 
 pages: venv  ## regenerate what is generated from code
 	@.venv/bin/provision explain --readme > checks/README.md.new && mv checks/README.md.new checks/README.md
+	@.venv/bin/python tests/machines/record.py
 
 clean:  ## remove what the targets above made in this folder
 	@rm -rf .venv .venv-smoke build dist provision-facts.pyz *.egg-info .pytest_cache .mypy_cache .ruff_cache
