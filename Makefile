@@ -68,6 +68,6 @@ pages: venv  ## regenerate what is generated from code
 	@.venv/bin/python tests/machines/record.py
 
 clean:  ## remove what the targets above made in this folder
-	@rm -rf .venv .venv-smoke build dist provision-facts.pyz *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf .venv .venv-smoke .nox build dist provision-facts.pyz *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 .PHONY: help up venv test lint test-gpu bench locks locks-crosscheck collector pages clean

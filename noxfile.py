@@ -1,4 +1,4 @@
-"""The checks on every Python that the project supports: ``.venv/bin/uvx nox``, or one with ``uvx nox -s tests-3.12``.
+"""The checks on every Python that the project supports (`pip install nox`): ``nox``, or one with ``nox -s tests-3.12``.
 
 ``make test`` is what must pass; it runs on one Python. ``lint`` and ``locks`` are its own targets, so nothing is said twice.
 """
