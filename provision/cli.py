@@ -89,10 +89,7 @@ def up(ctx: click.Context, spec_path: Path | None, yes: bool, allowed: tuple[str
 @_OUT
 @_JSON
 @click.option(
-    "--collector",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Write the collector instead: one file that prints another machine's snapshot, under any Python 3.10.",
+    "--collector", metavar="FILE", type=click.Path(path_type=Path), help="Write a program that takes facts elsewhere."
 )
 def facts(output: Path | None, as_json: bool, collector: Path | None) -> None:
     """What this machine is.
@@ -104,12 +101,8 @@ def facts(output: Path | None, as_json: bool, collector: Path | None) -> None:
 
     if collector:
         from provision import collector as program
-        from provision.errors import UsageError
 
-        if output or as_json:
-            raise UsageError("--collector writes a program, not facts; expected it without -o and --json")
-        program.write(collector)
-        return
+        return program.write(collector, alone=not (output or as_json))
     snapshot = road.look()
     _emit(codec.dumps(snapshot.to_json()) if as_json or output else text.facts(snapshot), output)
 

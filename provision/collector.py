@@ -16,7 +16,7 @@ from pathlib import Path
 from provision.errors import ProvisionError, UsageError
 from provision.files import write_whole
 
-MODULES = ("__init__", "codec", "errors", "fact", "files", "host")
+MODULES = ("__init__", "codec", "errors", "fact", "files", "host", "record")
 # Parsed by any Python from 2.7 up, so that one too old is told so in one line.
 MAIN = '''\
 """Prints what this machine is, as JSON, on standard output. Changes nothing."""
@@ -52,8 +52,13 @@ def build() -> bytes:
     return content.getvalue()
 
 
-def write(path: Path) -> None:
-    """Write the collector, executable, whole or not at all. Raises ``UsageError`` where the path cannot be written."""
+def write(path: Path, alone: bool = True) -> None:
+    """Write the collector, executable, whole or not at all.
+
+    Raises ``UsageError`` where the path cannot be written, or where facts were asked for too (not ``alone``).
+    """
+    if not alone:
+        raise UsageError("--collector writes a program, not facts; expected it without -o and --json")
     content = build()
     try:
         write_whole(path.resolve(), content, mode=0o755)
