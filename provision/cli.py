@@ -90,7 +90,10 @@ def up(ctx: click.Context, spec_path: Path | None, yes: bool, allowed: tuple[str
 @_JSON
 @click.option("--facts", "facts_path", metavar="FILE", help="This snapshot (- for standard input), not this machine.")
 @click.option("--share", is_flag=True, help="Replace names, addresses and secrets; standard error says which.")
-def facts(output: Path | None, as_json: bool, facts_path: str | None, share: bool) -> None:
+@click.option(
+    "--collector", metavar="FILE", type=click.Path(path_type=Path), help="Write a program that takes facts elsewhere."
+)
+def facts(output: Path | None, as_json: bool, facts_path: str | None, share: bool, collector: Path | None) -> None:
     """What this machine is.
 
     Example:  provision facts -o facts.json
@@ -98,6 +101,10 @@ def facts(output: Path | None, as_json: bool, facts_path: str | None, share: boo
     from provision import codec, road
     from provision.report import text
 
+    if collector:
+        from provision import collector as program
+
+        return program.write(collector, alone=not (output or as_json))
     snapshot = road.read_snapshot(facts_path) if facts_path else road.look()
     if share:
         from provision import share as sharing

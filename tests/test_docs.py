@@ -32,7 +32,7 @@ def test_contributing_shows_code_that_is_there() -> None:
     assert [block for block in shown if not any(block in source for source in sources)] == []
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
 def test_every_file_and_target_named_is_there(document: str) -> None:
     text = (ROOT / document).read_text()
     named = set(re.findall(r"`((?:checks|tests|provision|lockfiles|playbooks|templates|docs|\.ci)/[\w./-]+)`", text))
@@ -75,3 +75,12 @@ def test_the_readmes_provision_toml_is_one() -> None:
     assert spec.expect.gpus == 8
     check.load()
     assert {entry["code"] for entry in tomllib.loads(written)["accept"]} <= set(check.CHECKS)
+
+
+def test_every_rule_names_a_test_that_is_there() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    rows = re.findall(r"^\| (\d+) \|(.*)$", text, re.MULTILINE)
+    assert [number for number, _ in rows] == [str(n) for n in range(1, 11)]
+    assert [number for number, row in rows if not re.search(r"`tests/[\w/]+\.py", row)] == []
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
+    assert [pair for pair in named if f"def {pair[1]}(" not in (ROOT / pair[0]).read_text()] == []
