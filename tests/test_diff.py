@@ -152,6 +152,18 @@ def test_the_same_machine_differs_in_nothing() -> None:
     assert snapshots.difference(made) == "A is a, B is a: 0 differences\n\nNothing differs.\n"
 
 
+def test_of_two_gpu_servers_the_driver_is_named_first() -> None:
+    """The suite's machines: one works, on the other the loaded module is older than the library."""
+    folder = Path(__file__).parent / "machines"
+    works, broken = (road.read_snapshot(str(folder / f"{name}.json")) for name in ("gpu-h100", "gpu-driver-mismatch"))
+    made = diff.compare(works, broken, Spec(), TODAY)
+    first = made.differences[0]
+    assert (first.fact, first.field, first.a, first.b) == ("NvidiaDriver", "version", "580.82.07", "535.183.01")
+    assert "CUD003" in [f.code for f in first.flips]
+    assert [d.why for d in made.differences] == sorted((d.why for d in made.differences), key=diff.WHYS.index)
+    assert {"Packages", "Environment"} <= {d.fact for d in made.differences if d.why == "other"}
+
+
 def test_the_command_on_real_snapshots(tmp_path: Path) -> None:
     """This machine beside itself with less: one package environment and the kernel log taken away."""
     run = CliRunner()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,22 @@ def test_this_machines_snapshot_shared_says_the_same(tmp_path: Path) -> None:
     assert shared.machine == "host-1"
     assert causes(own) == causes(shared) != []
     assert {n: type(v) for n, v in own.facts.items()} == {n: type(v) for n, v in shared.facts.items()}
+
+
+MACHINES = sorted((Path(__file__).parent / "machines").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", MACHINES, ids=lambda p: str(p.stem))
+def test_whole_machines_are_judged_alike_and_named_no_more(path: Path) -> None:
+    """The suite's machines: a bare Debian, one after ``up``, GPU servers, a Kubernetes node, WSL2."""
+    own = road.read_snapshot(str(path))
+    shared, made = share(own)
+    assert causes(own) == causes(shared)
+    text = json.dumps(shared.to_json())
+    replaced = [real for kind, pairs in made.items() if kind in ("user", "UUID") for real in pairs]
+    assert [
+        real for real in (*replaced, own.machine) if re.search(rf"(?<![\w-]){re.escape(real)}(?![\w-])", text)
+    ] == []
 
 
 def test_every_recorded_fact_can_be_shared(tmp_path: Path) -> None:
