@@ -60,7 +60,7 @@ class VirtualMachine:
                 file.truncate(DISK_BYTES)
         disk = "file={0},format=raw,cache=unsafe,if={1}"
         command = [
-            *("qemu-system-x86_64", "-accel", os.environ.get("PROVISION_TEST_ACCEL", "tcg"), "-machine", "q35"),
+            *("qemu-system-x86_64", "-accel", "tcg", "-machine", "q35"),
             *("-cpu", "max", "-smp", "2", "-m", "2048", "-display", "none", "-monitor", "none"),
             *("-serial", f"file:{folder}/console", "-kernel", str(image / "vmlinuz")),
             *("-initrd", str(image / "initrd.img"), "-append", "root=LABEL=root rw console=ttyS0"),
@@ -87,9 +87,9 @@ class VirtualMachine:
         """The tool itself, as a user calls it."""
         return self.run(f"cd /root && PYTHONDONTWRITEBYTECODE=1 {PYTHON} -m provision {arguments}", check)
 
-    def results(self, run: str) -> list[dict[str, Any]]:
-        """``apply.jsonl`` of a run."""
-        return [json.loads(line) for line in self.run(f"cat /root/.provision/fresh/runs/{run}/apply.jsonl").stdout.splitlines()]
+    def results(self) -> list[dict[str, Any]]:
+        """``apply.jsonl`` of the newest run."""
+        return [json.loads(line) for line in self.run("cat /root/.provision/fresh/latest/apply.jsonl").stdout.splitlines()]
 
     def reboot(self) -> None:
         before = self.run("cat /proc/sys/kernel/random/boot_id").stdout
