@@ -119,7 +119,9 @@ def _socket(host: Host, units: Units | Absent | Missing) -> str:
     if isinstance(units, Units) and units.manager == "systemd" and path in ("/var/run/docker.sock", "/run/docker.sock"):
         state = {unit.name: unit.state for unit in units.units}
         if state.get("docker.socket") == "active" and state.get("docker.service") in ("inactive", "failed"):
-            raise Absent(f"the engine is stopped (docker.service is {state['docker.service']}); asking it would start it")
+            raise Absent(
+                f"the engine is stopped (docker.service is {state['docker.service']}); asking it would start it"
+            )
     return path
 
 

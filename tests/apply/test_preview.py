@@ -74,7 +74,9 @@ def test_a_stopped_engine_is_started(foresee) -> None:
     assert (change.kind, change.detail, change.previewable) == ("unit", "start it under systemd", True)
 
 
-@pytest.mark.parametrize(("enabled", "details"), [("enabled", []), ("disabled", ["enable it, so that it starts with the machine"])])
+@pytest.mark.parametrize(
+    ("enabled", "details"), [("enabled", []), ("disabled", ["enable it, so that it starts with the machine"])]
+)
 def test_an_engine_that_will_not_come_back_is_enabled(foresee, enabled, details) -> None:
     unit = Unit(name="docker.service", active=True, state="active", enabled=enabled, reload_needed=False)
     changes = foresee({"Units": Units(manager="systemd", units=(unit,))})

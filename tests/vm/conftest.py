@@ -60,6 +60,7 @@ class VirtualMachine:
                 file.truncate(DISK_BYTES)
         disk = "file={0},format=raw,cache=unsafe,if={1}"
         command = [
+            *("setpriv", "--pdeathsig", "KILL"),  # it ends with the tests, however they end
             *("qemu-system-x86_64", "-accel", "tcg", "-machine", "q35"),
             *("-cpu", "max", "-smp", "2", "-m", "2048", "-display", "none", "-monitor", "none"),
             *("-serial", f"file:{folder}/console", "-kernel", str(image / "vmlinuz")),
@@ -78,7 +79,12 @@ class VirtualMachine:
     def run(self, command: str, check: bool = True, seconds: float = 600.0) -> subprocess.CompletedProcess[str]:
         """A shell command as root."""
         done = subprocess.run(
-            [*self._ssh(), command], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=seconds, check=False
+            [*self._ssh(), command],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=seconds,
+            check=False,
         )
         assert not check or done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done
@@ -89,7 +95,9 @@ class VirtualMachine:
 
     def results(self) -> list[dict[str, Any]]:
         """``apply.jsonl`` of the newest run."""
-        return [json.loads(line) for line in self.run("cat /root/.provision/fresh/latest/apply.jsonl").stdout.splitlines()]
+        return [
+            json.loads(line) for line in self.run("cat /root/.provision/fresh/latest/apply.jsonl").stdout.splitlines()
+        ]
 
     def reboot(self) -> None:
         before = self.run("cat /proc/sys/kernel/random/boot_id").stdout
