@@ -51,6 +51,9 @@ test-gpu: venv  ## facts, doctor and proofs on the machine at hand, with the tor
 	@.venv/bin/provision doctor || test $$? -eq 1
 	@exec .venv/bin/provision verify --here
 
+test-vm: .venv/.test  ## the roles on a server with systemd, in a virtual machine (many minutes under emulation)
+	@.venv/bin/python -m pytest tests/vm --run-vm --durations=0 $(PYTEST_ARGS)
+
 bench: .venv/.test  ## time provision against named peers, in one run
 	@.venv/bin/python -m pytest tests/bench -q -s --run-bench
 
@@ -66,4 +69,4 @@ pages: venv  ## regenerate what is generated from code
 clean:  ## remove what the targets above made in this folder
 	@rm -rf .venv .venv-smoke build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help up venv test lint test-gpu bench locks locks-crosscheck pages clean
+.PHONY: help up venv test lint test-gpu test-vm bench locks locks-crosscheck pages clean

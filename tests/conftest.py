@@ -26,6 +26,15 @@ _skips: list[tuple[str, str]] = []
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--run-bench", action="store_true", help="run tests/bench: timings against named peers")
+    parser.addoption("--run-vm", action="store_true", help="run all of tests/vm, not only what a boot shows (minutes)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What takes many minutes under emulation runs with ``make test-vm``."""
+    if not config.getoption("--run-vm"):
+        long = [item for item in items if item.get_closest_marker("vm_long")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
