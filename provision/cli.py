@@ -84,6 +84,8 @@ def _emit(text: str, output: Path | None = None) -> None:
 def up(ctx: click.Context, spec_path: Path | None, yes: bool, allowed: tuple[str, ...]) -> None:
     """Everything, in order: diagnose, plan, preview, apply, build, prove. Safe to repeat.
 
+    Where another run holds the machine, this one waits 30 seconds, or as many as PROVISION_WAIT says.
+
     Example:  sudo provision up
     """
     from provision import up as road

@@ -18,9 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from provision import progress
-from provision.errors import Busy, ChangeError
+from provision.errors import Busy, ChangeError, UsageError
 
 POLL_SECONDS = 0.2
+WAIT_SECONDS = 30.0
 ENOUGH_BYTES = 4096
 # How long the last step of a killed run is waited for. Installing the engine, the longest, took 24 s on 2 cores
 # (2026-11-24); a slow mirror takes many times that.
@@ -37,15 +38,16 @@ def default_path() -> Path:
 
 
 @contextlib.contextmanager
-def hold(wait_seconds: float = 30.0, path: Path | None = None) -> Iterator[None]:
-    """Hold the machine. Waits at most ``wait_seconds`` for another run and says who it is.
+def hold(wait_seconds: float | None = None, path: Path | None = None) -> Iterator[None]:
+    """Hold the machine. Waits at most ``wait_seconds`` (else ``PROVISION_WAIT``, else 30) for another run; says who it is.
 
     Raises ``Busy`` after that. The file stays: removing it would let two runs hold two files of one name.
     """
     file = path or default_path()
+    patience = _patience() if wait_seconds is None else wait_seconds
     handle = _open(file)
     try:
-        _acquire(handle, file, wait_seconds)
+        _acquire(handle, file, patience)
         _held.append(handle)
         mine = {"pid": os.getpid(), "user": _user(), "command": " ".join(sys.argv)}
         os.ftruncate(handle, 0)
@@ -61,6 +63,14 @@ def hold(wait_seconds: float = 30.0, path: Path | None = None) -> Iterator[None]
 def held() -> tuple[int, ...]:
     """The open files that keep the lock, for a child that must not be overtaken by another run."""
     return tuple(_held)
+
+
+def _patience() -> float:
+    given = os.environ.get("PROVISION_WAIT", f"{WAIT_SECONDS:g}")
+    try:
+        return float(given)
+    except ValueError:
+        raise UsageError(f"PROVISION_WAIT: expected a number of seconds, got {given!r}") from None
 
 
 def _open(file: Path) -> int:

@@ -71,6 +71,15 @@ class Road:
     def docker(self, *arguments: str) -> str:
         return self.machine.run("docker", *arguments).stdout.strip()
 
+    def stop_engine(self) -> None:
+        self.machine.run("sh", "-c", "kill $(cat /var/lib/provision/engine/dockerd.pid)")
+        wait_until(lambda: self.machine.run("pgrep", "-x", "dockerd", check=False).returncode == 1)
+
+    def holder(self) -> int:
+        """The process that holds the machine; 0 where none does."""
+        found = self.machine.run("cat", "/run/lock/provision.lock", check=False).stdout
+        return int(found.partition('"pid": ')[2].partition(",")[0] or 0)
+
 
 @pytest.fixture(scope="session")
 def make_road(can_make_machines: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Iterator[Road]]:
