@@ -53,6 +53,7 @@ test-gpu: venv  ## facts, doctor and proofs on the machine at hand, with the tor
 
 bench: .venv/.test .venv-smoke/.made  ## time provision against named peers in one run; writes docs/measured.md
 	@PROVISION_SMOKE_PYTHON="$(CURDIR)/.venv-smoke/bin/python" .venv/bin/python -m pytest tests/bench -q -s --run-bench
+
 test-vm: .venv/.test  ## the roles on a server with systemd, in a virtual machine (many minutes under emulation)
 	@.venv/bin/python -m pytest tests/vm --run-vm --durations=0 $(PYTEST_ARGS)
 
