@@ -57,7 +57,6 @@ bench: .venv/.test .venv-smoke/.made  ## time provision against named peers in o
 test-vm: .venv/.test  ## the roles on a server with systemd, in a virtual machine (many minutes under emulation)
 	@.venv/bin/python -m pytest tests/vm --run-vm --durations=0 $(PYTEST_ARGS)
 
-
 locks: venv  ## make every lock again
 	@.venv/bin/provision lock
 
