@@ -51,18 +51,17 @@ def _driver(shown: Shown) -> dict[str, Any]:
 
 
 def _rule(one: Result) -> dict[str, Any]:
-    rule: dict[str, Any] = {
+    known = check.CHECKS.get(one.code)
+    page = known.page if known else one.name
+    return {
         "id": one.code,
         "name": "".join(part.capitalize() for part in one.name.split("-")),
+        "shortDescription": {"text": known.title if known else one.name},
+        "fullDescription": {"text": " ".join(page.split("## ")[0].split())},
+        "help": {"text": page, "markdown": page},
         "defaultConfiguration": {"level": one.severity},
         "properties": {"tags": [one.roadblock, one.cause]},
     }
-    known = check.CHECKS.get(one.code)
-    if known is not None:
-        rule["shortDescription"] = {"text": known.title}
-        rule["fullDescription"] = {"text": " ".join(known.page.split("## ")[0].split())}
-        rule["help"] = {"text": known.page, "markdown": known.page}
-    return rule
 
 
 def _found(one: Result) -> Iterator[Finding]:

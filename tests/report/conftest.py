@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -380,3 +387,53 @@ def sample() -> SimpleNamespace:
         shown=shown,
         hostile_shown=hostile_shown,
     )
+
+
+# --- programs that are not ours: from Debian and npm, where that is allowed ------------------------------------------
+
+IN_CI = os.environ.get("CI") == "true"
+MAY_INSTALL = IN_CI or os.environ.get("PROVISION_TEST_INSTALL") == "1"
+
+
+def or_skip(reason: str) -> None:
+    if IN_CI:
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[..., str]:
+    """A program's path, installed from Debian's packages (CI, or PROVISION_TEST_INSTALL=1); else the test is skipped."""
+
+    def find(name: str, *packages: str) -> str:
+        path = shutil.which(name)
+        if path is None and MAY_INSTALL and os.geteuid() == 0 and shutil.which("apt-get"):
+            quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+            for command in (("update", "-qq"), ("install", "-y", "-qq", "--no-install-recommends", *packages)):
+                apt = ["apt-get", "-o", "DPkg::Lock::Timeout=300", *command]
+                subprocess.run(apt, check=True, env=quiet, stdout=subprocess.DEVNULL)
+            path = shutil.which(name)
+        if path is None:
+            or_skip(f"no {name}: needs root and Debian (CI=true or PROVISION_TEST_INSTALL=1 installs it)")
+        assert path is not None
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def npm_pack(tmp_path_factory: pytest.TempPathFactory, program: Callable[..., str]) -> Callable[[str, str], Path]:
+    """A package of npm as it is published, held to its hash (base64 of SHA-512, as the registry names it)."""
+
+    def fetch(package: str, sha512: str) -> Path:
+        npm = program("npm", "npm")
+        folder = tmp_path_factory.mktemp("npm")
+        command = [npm, "pack", "--silent", package]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            or_skip(f"no {package} from npm: {done.stderr.strip()[-200:]}")
+        (packed,) = folder.glob("*.tgz")
+        assert base64.b64encode(hashlib.sha512(packed.read_bytes()).digest()).decode() == sha512
+        return packed
+
+    return fetch

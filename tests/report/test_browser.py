@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
-import os
-import shutil
-import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,53 +18,23 @@ from selenium.webdriver.remote.webelement import WebElement
 
 from provision.report import html
 
-IN_CI = os.environ.get("CI") == "true"
-MAY_INSTALL = IN_CI or os.environ.get("PROVISION_TEST_INSTALL") == "1"
 AXE = "axe-core@4.14.1"
 # Of the package as npm's registry names it (npm view axe-core@4.14.1 dist.integrity, 2026-11-24).
 AXE_SHA512 = "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=="
 SERIOUS = ("serious", "critical")
 
 
-def or_skip(reason: str) -> None:
-    if IN_CI:
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-def program(name: str, *packages: str) -> str:
-    """A program's path, installed from Debian where that is allowed."""
-    path = shutil.which(name)
-    if path is None and MAY_INSTALL and os.geteuid() == 0 and shutil.which("apt-get"):
-        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-        for command in (("update", "-qq"), ("install", "-y", "-qq", "--no-install-recommends", *packages)):
-            apt = ["apt-get", "-o", "DPkg::Lock::Timeout=300", *command]
-            subprocess.run(apt, check=True, env=quiet, stdout=subprocess.DEVNULL)
-        path = shutil.which(name)
-    if path is None:
-        or_skip(f"no {name}: needs root and Debian (CI=true or PROVISION_TEST_INSTALL=1 installs it)")
-    assert path is not None
-    return path
-
-
 @pytest.fixture(scope="module")
-def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+def axe(npm_pack: Callable[[str, str], Path]) -> str:
     """The source of axe-core, from npm, held to its hash before a line of it runs."""
-    npm = program("npm", "npm")
-    folder = tmp_path_factory.mktemp("axe")
-    done = subprocess.run([npm, "pack", "--silent", AXE], cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        or_skip(f"no {AXE} from npm: {done.stderr.strip()[-200:]}")
-    (packed,) = folder.glob("*.tgz")
-    assert base64.b64encode(hashlib.sha512(packed.read_bytes()).digest()).decode() == AXE_SHA512
-    with tarfile.open(packed) as archive:
+    with tarfile.open(npm_pack(AXE, AXE_SHA512)) as archive:
         content = archive.extractfile("package/axe.min.js")
         assert content is not None
         return content.read().decode()
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+def browser(tmp_path_factory: pytest.TempPathFactory, program: Callable[..., str]) -> Iterator[webdriver.Chrome]:
     """Debian's Chromium with an empty profile, that says what it loads and logs."""
     chromium, driver = program("chromium", "chromium"), program("chromedriver", "chromium-driver")
     options = webdriver.ChromeOptions()

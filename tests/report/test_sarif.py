@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import subprocess
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -140,3 +144,37 @@ def test_hostile_text_is_data(sample: SimpleNamespace, strict: bool) -> None:
     assert run["results"][0]["message"]["text"].splitlines()[0] == shown
     assert run["results"][0]["locations"][0]["logicalLocations"][0]["name"] == shown
     assert sarif.document(sample.hostile_shown()).isascii()
+
+
+MULTITOOL = "@microsoft/sarif-multitool-linux@5.7.0"
+# Of the package as npm's registry names it (npm view … dist.integrity, 2026-11-24).
+MULTITOOL_SHA512 = "NxUbpq6ISCWoTQ/NfOYEwEDKq1Heka/rMoJ5R5LMydcAZQX/X7g5mWHcgxDub+0M07LC96tZ5LZHvF1Qy3gjTA=="
+
+
+def test_microsofts_validator_finds_nothing_that_github_would_refuse(
+    sample: SimpleNamespace, tmp_path: Path, npm_pack: Callable[[str, str], Path]
+) -> None:
+    """The SARIF SDK's own validator, with its rules of the standard and those of GitHub's code scanning."""
+    with tarfile.open(npm_pack(MULTITOOL, MULTITOOL_SHA512)) as archive:
+        archive.extractall(tmp_path, filter="data")
+    program = tmp_path / "package" / "Sarif.Multitool"
+    program.chmod(0o755)
+    broken = json.loads(sarif.document(sample.shown()))
+    del broken["runs"][0]["results"][0]["locations"]
+    written = {
+        "plain": sarif.document(sample.shown()),
+        "baseline": sarif.document(sample.shown(baseline=True)),
+        "hostile": sarif.document(sample.hostile_shown()),
+        "broken": json.dumps(broken),
+    }
+    found: dict[str, list[str]] = {}
+    for name, document in written.items():
+        (tmp_path / f"{name}.sarif").write_text(document)
+        command = [str(program), "validate", f"{name}.sarif", "--rule-kind", "Sarif;Ghas", "-o", f"{name}.out"]
+        quiet = {**os.environ, "DOTNET_SYSTEM_GLOBALIZATION_INVARIANT": "1", "HOME": str(tmp_path)}
+        subprocess.run(command, cwd=tmp_path, env=quiet, check=False, capture_output=True, timeout=120)
+        (run,) = json.loads((tmp_path / f"{name}.out").read_text(encoding="utf-8-sig"))["runs"]
+        found[name] = sorted({result["ruleId"] for result in run["results"]})
+    # SARIF2005: the tool names no home page; it has none yet.
+    assert [found[name] for name in ("plain", "baseline", "hostile")] == [["SARIF2005"]] * 3
+    assert any(rule.startswith("GH") for rule in found["broken"])
