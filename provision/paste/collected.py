@@ -114,7 +114,10 @@ def _cudnn(value: str, draft: Draft) -> None:
 
 
 def _only_gpu(value: str, draft: Draft) -> None:
-    if value and not value.lower().startswith(("could not", "n/a", "no cuda")):
+    found = _GPU.match(value)
+    if found:  # a single card stands on the key's own line
+        _gpu(found, draft)
+    elif value and not value.lower().startswith(("could not", "n/a", "no cuda")):
         draft.gpu(0, name=value)
 
 
