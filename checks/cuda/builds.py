@@ -106,12 +106,16 @@ def torch_has_no_kernels_for_gpu(
     if machine not in ("x86_64", None):
         raise NotApplicable(f"the table knows x86_64 wheels; this is {machine}")
     cards = capabilities(gpus, stated)
+    if machine is None:  # Tegra's own builds are not in the table, and its code is not a desktop card's
+        cards = [(name, one) for name, one in cards if one not in _TEGRA]
     for environment, torch in torches(packages, stated):
         row = next((w for w in tables.wheels() if (w.torch, w.cuda) == (minor(torch.version), torch.cuda)), None)
-        if row is None or row.ptx:
+        if row is None:
             continue
+        # Before CUDA 13 wheels for Arm held the same code or less (pytorch .ci/manywheel/build_cuda.sh @ 799d09f21574).
+        sure = machine is not None or numbers(row.cuda) < (13,)
         for capability in sorted({one for _, one in cards}):
-            if not _covers(row.architectures, capability):
+            if not _covers(row.architectures, capability) and not (row.ptx and _newest(row.architectures, capability)):
                 names = listed(sorted({name for name, one in cards if one == capability}))
                 yield Finding(
                     f"torch {torch.version} (CUDA {torch.cuda}){environment.inside} was compiled for "
@@ -119,15 +123,23 @@ def torch_has_no_kernels_for_gpu(
                     measured={"compute_capability": capability, "torch": torch.version},
                     needed={"architectures": list(row.architectures)},
                     fix=(_covering(capability),),
-                    certainty="certain" if machine else "likely",
-                    tell_apart=() if machine else ("uname -m   # the table knows x86_64 wheels",),
+                    certainty="certain" if sure else "likely",
+                    tell_apart=() if sure else ("uname -m   # the table knows x86_64 wheels",),
                 )
+
+
+_TEGRA = ("8.7", "11.0")  # Orin, Thor (developer.nvidia.com/cuda-gpus)
 
 
 def _covers(architectures: tuple[str, ...], capability: str) -> bool:
     """Code for X.z runs on X.y where z <= y; never across majors."""
     major, low = numbers(capability)[:2]
     return any(numbers(a)[0] == major and numbers(a)[1] <= low for a in architectures)
+
+
+def _newest(architectures: tuple[str, ...], capability: str) -> bool:
+    """Whether a card is newer than everything compiled: what a driver compiles (PTX) serves those, never older ones."""
+    return all(numbers(a) < numbers(capability) for a in architectures)
 
 
 def _covering(capability: str) -> str:

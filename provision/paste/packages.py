@@ -20,7 +20,7 @@ def freeze(lines: list[str], draft: Draft) -> None:
     for line in lines:
         found = _FREEZE.match(line) or _WHEEL.match(line)
         if found:
-            _add(found[1], found[2].replace("%2B", "+"), draft)
+            draft.package(found[1], found[2].replace("%2B", "+"))
 
 
 def columns(lines: list[str], draft: Draft) -> None:
@@ -28,13 +28,13 @@ def columns(lines: list[str], draft: Draft) -> None:
     for line in lines[1:]:
         cells = line.split()
         if len(cells) >= 2 and cells[1][:1].isdigit():
-            _add(cells[0], cells[1], draft)
+            draft.package(cells[0], cells[1])
 
 
 def as_json(lines: list[str], draft: Draft) -> None:
     """``pip list --format json``, whole or cut."""
     for name, version in re.findall(r'"name": ?"([^"]+)", ?"version": ?"([^"]+)"', "\n".join(lines)):
-        _add(name, version, draft)
+        draft.package(name, version)
 
 
 def conda(lines: list[str], draft: Draft) -> None:
@@ -50,10 +50,4 @@ def conda(lines: list[str], draft: Draft) -> None:
         elif name == "python":
             draft.say("python_version", version)
         elif not name.startswith(("lib", "_")):
-            _add(name, version, draft)
-
-
-def _add(name: str, version: str, draft: Draft) -> None:
-    draft.package(name, version)
-    if name.lower() == "torch":
-        draft.torch(version)
+            draft.package(name, version)

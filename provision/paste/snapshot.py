@@ -5,10 +5,12 @@ Nothing is filled in: what no text states is missing, with that reason.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from provision import __version__
+from provision.catalog.version import minor
 from provision.errors import UsageError
 from provision.fact import FACTS, NOT_PASTED, Absent, Missing, Snapshot
 from provision.facts.driver import NvidiaDriver
@@ -77,7 +79,17 @@ def _whole(draft: Draft) -> dict[str, Any]:
     return facts
 
 
+_RUNTIME = re.compile(r"nvidia-cuda-runtime(?:-cu\d\d)?")
+
+
 def _stated(draft: Draft) -> Stated:
+    listed = draft.packages.get("torch")
+    if listed is not None:
+        draft.torch(listed)
+    if "torch_version" in draft.fields and not {"torch_cuda", "torch_hip", "torch_without_cuda"} & draft.fields.keys():
+        # Wheels from the ordinary index leave "+cu128" out of their name, and require one exact CUDA runtime.
+        runtimes = {minor(version) for name, version in draft.packages.items() if _RUNTIME.fullmatch(name)}
+        draft.say("torch_cuda", runtimes.pop() if len(runtimes) == 1 else None)
     return Stated(
         sources=tuple(draft.sources),
         gpus=tuple(_gpu(index, said) for index, said in sorted(draft.gpus.items()) if "name" in said),

@@ -65,10 +65,29 @@ def test_no_kernels_for_a_stated_gpu(judge: Judge, gpu: str, expected: list[str]
     assert all(f.certainty == "certain" for f in result.findings)
 
 
-def test_no_kernels_is_only_likely_where_the_processor_is_not_said(judge: Judge) -> None:
-    (finding,) = judge(report(torch="2.6.0+cu124", gpus="GPU 0: NVIDIA GeForce RTX 5090"))["CUD011"].findings
-    assert (finding.message, finding.certainty) == (NEWER, "likely")
-    assert finding.tell_apart == ("uname -m   # the table knows x86_64 wheels",)
+@pytest.mark.parametrize(
+    ("torch", "gpu", "certainty"),
+    [
+        ("2.6.0+cu124", "NVIDIA GeForce RTX 5090", "certain"),  # wheels for Arm have no code for it either
+        ("2.9.0+cu130", "Tesla V100-SXM2-32GB", "likely"),
+        ("2.9.0+cu130", "NVIDIA GB10", None),  # what the driver compiles serves a newer card
+        ("2.11.0+cu130", "Jetson AGX Thor", None),  # Tegra has builds of its own
+    ],
+)
+def test_no_kernels_where_the_processor_is_not_said(judge: Judge, torch: str, gpu: str, certainty: str | None) -> None:
+    findings = judge(report(torch=torch, gpus=f"GPU 0: {gpu}"))["CUD011"].findings
+    assert [f.certainty for f in findings] == [certainty] * (certainty is not None)
+    if certainty == "likely":
+        assert findings[0].tell_apart == ("uname -m   # the table knows x86_64 wheels",)
+
+
+def test_the_cuda_runtime_beside_torch_says_what_it_was_built_for(judge: Judge) -> None:
+    driver = "| NVIDIA-SMI 470.82.01    Driver Version: 470.82.01    CUDA Version: 11.4     |\n"
+    assert said(judge(driver + "torch==2.8.0\nnvidia-cuda-runtime-cu12==12.8.90\n")["CUD010"]) == [
+        "torch 2.8.0 was built for CUDA 12.8, which needs driver 525.60.13 or newer; 470.82.01 is loaded"
+    ]
+    two = "torch==2.8.0\nnvidia-cuda-runtime-cu12==12.8.90\nnvidia-cuda-runtime==13.0.96\n"
+    assert judge(driver + two)["CUD010"].outcome == "unknown"
 
 
 def test_an_arm_machine_is_not_judged_by_the_table_of_x86_wheels(judge: Judge) -> None:
