@@ -16,7 +16,7 @@ MARK = (
 )
 _KEY = re.compile(r"\s*(?:- )?`?([A-Za-z][\w /.()?`-]*?)\s*:(?: +(.*)|$)")
 _GPU = re.compile(r"\s*GPU ([\d,]+)( Compute Capability)?: *(.*?)(?: \(UUID: [^)]*\))?$")
-_PACKAGE = re.compile(r"\s*\[(pip3?|conda)\] ([A-Za-z0-9][\w.-]*)(?:==|\s+)(\S+)(?:\s+(\S+))?")
+_PACKAGE = re.compile(r"\s*\[(pip3?|conda)\] ([A-Za-z0-9][\w.-]*)(?:==|\s+)(\d\S*)(?:\s+(\S+))?")
 _VERSION = re.compile(r"v?(\d[\w.+!-]*)")
 _PLAIN_FIELDS = {
     "python": "python_version",

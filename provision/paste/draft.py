@@ -22,6 +22,7 @@ class Draft:
         self.env: dict[str, str] = {}
         self.file_systems: dict[str, dict[str, Any]] = {}
         self.libraries: list[tuple[str, str]] = []
+        self.kernel_lines: list[str] = []
         self.whole_environment = False  # everything that is set was pasted, so what is not there is not set
 
     def say(self, field: str, value: Any) -> None:

@@ -41,7 +41,7 @@ def conda(lines: list[str], draft: Draft) -> None:
     """``conda list``: name, version, build, channel."""
     for line in lines:
         cells = line.split()
-        if line.startswith("#") or len(cells) < 3:
+        if line.startswith("#") or len(cells) < 3 or not cells[1][:1].isdigit():
             continue
         name, version, build = cells[:3]
         if name == "pytorch":

@@ -8,7 +8,7 @@ from typing import Any
 from provision.facts.pci import NvidiaCards, PciCard
 from provision.paste.draft import Draft
 
-MARK = r"(?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7] [A-Z\"]"
+MARK = r"(?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7] (?:[A-Z\"]|3D )"
 _CARD = re.compile(
     r"((?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]) (?:VGA compatible|3D) controller(?: \[(030[02])\])?: "
     r"NVIDIA Corporation (.*?)(?: \[10de:([0-9a-f]{4})\])?(?: \(rev \w+\))?(?: \(prog-if .*)?$"
@@ -30,7 +30,7 @@ def parse(lines: list[str], draft: Draft) -> None:
                 here = {"address": found[1], "pci_class": found[2], "device_id": found[4]}
                 here["name"] = named[1] if named else found[3]
                 cards.append(here)
-        elif here is not None and (said := re.match(r"\s+(Kernel driver in use|LnkCap|LnkSta): (.*)", line)):
+        elif here is not None and (said := re.match(r"\s+(Kernel driver in use|LnkCap|LnkSta):\s+(.*)", line)):
             here[said[1]] = said[2]
         detailed = detailed or bool(re.match(r"\s+(?:Kernel (?:driver|modules)|Subsystem|Flags)", line))
     for index, card in enumerate(cards):  # nvidia-smi counts in the bus's order too

@@ -215,5 +215,6 @@ def command_line(lines: list[str], draft: Draft) -> None:
 
 
 def dmesg(lines: list[str], draft: Draft) -> None:
-    """``dmesg``."""
-    draft.facts.setdefault("KernelLog", log_fact.parse("\n".join(lines)))
+    """``dmesg``, which other dumps may have cut into parts."""
+    draft.kernel_lines += lines
+    draft.facts["KernelLog"] = log_fact.parse("\n".join(draft.kernel_lines))
