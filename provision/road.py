@@ -51,10 +51,21 @@ def read_snapshot(path: str) -> Snapshot:
     """A snapshot from a file, or from standard input for ``-``."""
     facts.load()
     try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
-        return Snapshot.from_json(json.loads(text), path)
-    except (OSError, ValueError) as error:
+        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    except OSError as error:
         raise UsageError(f"{path}: not a snapshot: {error}", "provision facts -o FILE") from None
+    return parse_snapshot(data, path)
+
+
+def parse_snapshot(data: bytes, origin: str) -> Snapshot:
+    """A snapshot from a file's bytes; ``origin`` names it in errors. Raises ``UsageError``. Facts must be registered."""
+    try:
+        content = json.loads(data.decode())
+    except RecursionError:  # "[[[[…": deeper than any snapshot
+        raise UsageError(f"{origin}: not a snapshot: nested too deeply", "provision facts -o FILE") from None
+    except ValueError as error:
+        raise UsageError(f"{origin}: not a snapshot: {error}", "provision facts -o FILE") from None
+    return Snapshot.from_json(content, origin)
 
 
 def previous_plan(snapshot: Snapshot, spec: Spec) -> Plan | None:
