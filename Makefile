@@ -64,8 +64,8 @@ fuzz: .venv-fuzz/.made  ## fuzz what reads pasted text and snapshots, FUZZ_RUNS 
 	@.venv-fuzz/bin/python tests/fuzz/pasted.py -runs=$(FUZZ_RUNS)
 	@.venv-fuzz/bin/python tests/fuzz/snapshots.py -runs=$(FUZZ_RUNS)
 
-bench: .venv/.test  ## time provision against named peers, in one run
-	@.venv/bin/python -m pytest tests/bench -q -s --run-bench
+bench: .venv/.test .venv-smoke/.made  ## time provision against named peers in one run; writes docs/measured.md
+	@PROVISION_SMOKE_PYTHON="$(CURDIR)/.venv-smoke/bin/python" .venv/bin/python -m pytest tests/bench -q -s --run-bench
 
 locks: venv  ## make every lock again
 	@.venv/bin/provision lock
@@ -73,10 +73,14 @@ locks: venv  ## make every lock again
 locks-crosscheck: venv  ## the same pins from uv and from pip-tools (minutes: pip-tools downloads torch)
 	@.venv/bin/provision lock --crosscheck
 
+collector: venv  ## provision-facts.pyz: one file that prints another machine's snapshot, under any Python 3.10
+	@.venv/bin/provision facts --collector provision-facts.pyz
+
 pages: venv  ## regenerate what is generated from code
 	@.venv/bin/provision explain --readme > checks/README.md.new && mv checks/README.md.new checks/README.md
+	@.venv/bin/python tests/machines/record.py
 
 clean:  ## remove what the targets above made in this folder
-	@rm -rf .venv .venv-smoke .venv-fuzz build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf .venv .venv-smoke .venv-fuzz .nox build dist provision-facts.pyz *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help up venv test lint test-gpu fuzz bench locks locks-crosscheck pages clean
+.PHONY: help up venv test lint test-gpu fuzz bench locks locks-crosscheck collector pages clean

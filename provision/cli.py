@@ -10,6 +10,7 @@ import click
 
 from provision import __version__
 from provision.errors import ProvisionError
+from provision.paste import options
 
 if TYPE_CHECKING:
     from provision.spec import Spec
@@ -88,7 +89,10 @@ def up(ctx: click.Context, spec_path: Path | None, yes: bool, allowed: tuple[str
 @main.command()
 @_OUT
 @_JSON
-def facts(output: Path | None, as_json: bool) -> None:
+@click.option(
+    "--collector", metavar="FILE", type=click.Path(path_type=Path), help="Write a program that takes facts elsewhere."
+)
+def facts(output: Path | None, as_json: bool, collector: Path | None) -> None:
     """What this machine is.
 
     Example:  provision facts -o facts.json
@@ -96,23 +100,17 @@ def facts(output: Path | None, as_json: bool) -> None:
     from provision import codec, road
     from provision.report import text
 
+    if collector:
+        from provision import collector as program
+
+        return program.write(collector, alone=not (output or as_json))
     snapshot = road.look()
     _emit(codec.dumps(snapshot.to_json()) if as_json or output else text.facts(snapshot), output)
 
 
 @main.command()
 @_SPEC
-@click.option(
-    "--facts", "facts_path", metavar="FILE", help="Judge this snapshot (- for standard input) instead of this machine."
-)
-@click.option(
-    "--from",
-    "dumps",
-    multiple=True,
-    metavar="DUMP",
-    help="Judge pasted output instead of this machine: collect_env, nvidia-smi, pip list … (- for standard input).",
-)
-@click.option("--log", "logs", multiple=True, metavar="FILE", help="The same for an error log or a traceback.")
+@options.sources
 @click.option(
     "--select", multiple=True, metavar="X", help="Only these: a code, a prefix, a check's or an obstacle's name."
 )
@@ -135,8 +133,6 @@ def doctor(
 ) -> None:
     """What is wrong with this machine, and why. Changes nothing.
 
-    With --facts, --from or --log this machine is not looked at.
-
     Example:  provision doctor --format json | jq .causes
     """
     from provision import check, road
@@ -144,22 +140,14 @@ def doctor(
 
     spec = _spec(spec_path)
     codes = road.choose(select, ignore) if select or ignore else None
-    pasted = bool(dumps or logs)
-    if pasted:
-        from provision.paste import source
-
-        seen = road.diagnose_pasted(source.read(dumps, logs, facts_path), spec, codes)
-    else:
-        snapshot = road.read_snapshot(facts_path) if facts_path else road.look()
-        seen = road.diagnose(snapshot, spec, None if facts_path else road.previous_plan(snapshot, spec), codes)
-    snapshot = seen.snapshot
-    name = spec.machine.name or snapshot.machine
+    seen = road.judge(spec, codes, facts_path, dumps, logs)
+    name = spec.machine.name or seen.snapshot.machine
     if form == "json":
         _emit(machine.doctor(name, seen.results, seen.causes), output)
     else:
         style = layout.PLAIN if output else out.style()
         _emit(text.doctor(name, seen.results, seen.causes, style), output)
-    ctx.exit(check.exit_code(seen.results, strict, pasted))
+    ctx.exit(check.exit_code(seen.results, strict, pasted=bool(dumps or logs)))
 
 
 @main.command()
@@ -203,6 +191,35 @@ def lock(ctx: click.Context, variants: tuple[str, ...], only_check: bool, crossc
     text, code = command.run(variants, only_check=only_check, crosscheck=crosscheck, resolver=resolver)
     _emit(text)
     ctx.exit(code)
+
+
+@main.group()
+def catalog() -> None:
+    """The tables behind the checks: which torch needs which driver, what an Xid means, with their sources."""
+
+
+@catalog.command()
+@click.argument("table", required=False)
+@_JSON
+def show(table: str | None, as_json: bool) -> None:
+    """A table with the source and date of each row; without a name, which tables there are.
+
+    Example:  provision catalog show torch_releases
+    """
+    from provision.catalog import command
+
+    _emit(command.show(table, as_json))
+
+
+@catalog.command()
+def refresh() -> None:
+    """Make the tables again that follow from the package index (in a checkout), and say which rows moved.
+
+    Example:  provision catalog refresh
+    """
+    from provision.catalog import command
+
+    _emit(command.refresh())
 
 
 @main.command()

@@ -11,7 +11,7 @@ import getpass
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,24 @@ def diagnose(
     chosen = None if codes is None else tuple(codes)
     results = check.run(snapshot, plan.sections(made, spec), spec.accepted(), chosen)
     return Diagnosis(snapshot=snapshot, plan=made, results=results, causes=cause.causes(results))
+
+
+def judge(
+    spec: Spec,
+    codes: Iterable[str] | None = None,
+    facts_path: str | None = None,
+    dumps: Sequence[str] = (),
+    logs: Sequence[str] = (),
+) -> Diagnosis:
+    """This machine, or a snapshot, or pasted dumps and logs: then this machine is not looked at."""
+    if dumps or logs:
+        from provision.paste import source
+
+        return diagnose_pasted(source.read(dumps, logs, facts_path), spec, codes)
+    if facts_path:
+        return diagnose(read_snapshot(facts_path), spec, None, codes)
+    snapshot = look()
+    return diagnose(snapshot, spec, previous_plan(snapshot, spec), codes)
 
 
 def diagnose_pasted(snapshot: Snapshot, spec: Spec, codes: Iterable[str] | None = None) -> Diagnosis:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import collections
 import fnmatch
 import os
+import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,6 +108,31 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     finally:
         own.stop()
         own.remove()
+
+
+# --- other Pythons ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def pythons() -> dict[tuple[int, int], str]:
+    """Every Python of this machine that really starts, by its version: on PATH, and in pyenv's and uv's folders.
+
+    pyenv's shims on PATH fail for a version that is not chosen, so each is asked.
+    """
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
+    folders += sorted((pyenv / "versions").glob("*/bin"))
+    folders += sorted((Path.home() / ".local/share/uv/python").glob("*/bin"))
+    found: dict[tuple[int, int], str] = {}
+    for path in [Path(sys.executable), *(p for folder in folders for p in sorted(folder.glob("python[23].*")))]:
+        if not re.fullmatch(r"python(\d\.\d+)?", path.name):
+            continue
+        ask = [str(path), "-c", "import sys; print(sys.version_info[0]); print(sys.version_info[1])"]
+        done = subprocess.run(ask, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            major, minor = map(int, done.stdout.split())
+            found.setdefault((major, minor), str(path))
+    return found
 
 
 # --- skips and times --------------------------------------------------------------------------------------------------

@@ -5,12 +5,9 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
-from importlib import resources
 from typing import Any, Literal, TypeVar
 
-import tomllib
-
-from provision import codec
+from provision import catalog, codec
 from provision.catalog.version import numbers
 
 T = TypeVar("T")
@@ -52,6 +49,35 @@ class Wheel:
     cuda: str
     architectures: tuple[str, ...]
     ptx: bool
+    source: str
+    date: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class TorchRelease:
+    """What torch's default Linux x86_64 wheels of one release need and bring; empty where METADATA pins none.
+
+    ``pythons``: CPython minors with a wheel ("3.12"). ``glibc``: the least that the wheel's tag admits.
+    """
+
+    torch: str
+    requires_python: str
+    pythons: tuple[str, ...]
+    glibc: str
+    cuda: str
+    cudnn: str
+    nccl: str
+    triton: str
+    source: str
+    date: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class GpuModels:
+    """GPUs of one compute capability, each by the words of its name that tell it apart."""
+
+    compute_capability: str
+    models: tuple[str, ...]
     source: str
     date: str
 
@@ -158,37 +184,50 @@ class Thresholds:
 @functools.cache
 def drivers() -> Drivers:
     """CUDA and the NVIDIA driver."""
-    return read("drivers.toml", Drivers)
+    return _read("drivers.toml", Drivers)
 
 
 @functools.cache
 def wheels() -> tuple[Wheel, ...]:
     """GPU architectures of torch's wheels."""
-    return read("torch_arch.toml", dict[str, tuple[Wheel, ...]])["wheel"]
+    return _read("torch_arch.toml", dict[str, tuple[Wheel, ...]])["wheel"]
+
+
+@functools.cache
+def torch_releases() -> dict[str, TorchRelease]:
+    """torch's releases by version."""
+    return {row.torch: row for row in _read("torch_releases.toml", dict[str, tuple[TorchRelease, ...]])["release"]}
 
 
 @functools.cache
 def pins() -> tuple[Pin, ...]:
     """Inference engines and the torch they require."""
-    return read("engine_torch.toml", dict[str, tuple[Pin, ...]])["pin"]
+    return _read("engine_torch.toml", dict[str, tuple[Pin, ...]])["pin"]
 
 
 @functools.cache
 def xids() -> dict[int, XidRow]:
     """Xid codes."""
-    return {row.code: row for row in read("xid.toml", dict[str, tuple[XidRow, ...]])["xid"]}
+    return {row.code: row for row in _read("xid.toml", dict[str, tuple[XidRow, ...]])["xid"]}
 
 
 @functools.cache
 def allocator() -> Allocator:
     """Torch's allocator setting."""
-    return read("allocator.toml", Allocator)
+    return _read("allocator.toml", Allocator)
 
 
 @functools.cache
 def thresholds() -> Thresholds:
     """Limits, first releases and telemetry switches."""
-    return read("thresholds.toml", Thresholds)
+    return _read("thresholds.toml", Thresholds)
+
+
+@functools.cache
+def gpu_models() -> dict[tuple[str, ...], str]:
+    """The words of a GPU model's name, in lower case, to its compute capability."""
+    rows = _read("gpus.toml", dict[str, tuple[GpuModels, ...]])["gpu"]
+    return {tuple(model.lower().split()): row.compute_capability for row in rows for model in row.models}
 
 
 def minimum_driver(cuda: str) -> str | None:
@@ -197,10 +236,8 @@ def minimum_driver(cuda: str) -> str | None:
     return next((row.minimum_driver for row in drivers().major if (row.cuda,) == major), None)
 
 
-def read(name: str, shape: type[T]) -> T:
-    """A table of this folder as records."""
-    text = (resources.files("provision.catalog") / name).read_text(encoding="utf-8")
-    return codec.load(shape, _plain(tomllib.loads(text)))
+def _read(name: str, shape: type[T]) -> T:
+    return codec.load(shape, _plain(catalog.read(name)))
 
 
 def _plain(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import re
 
 from provision.fact import fact, probe
@@ -44,6 +45,11 @@ def environment(host: Host) -> Environment:
 
 def admitted(name: str, value: str) -> str | None:
     """What is kept of a variable that somebody pasted: None where the name is not on the list, "(set)" for a secret."""
-    if not any(fnmatch.fnmatchcase(name, pattern) for pattern in _PATTERNS):
+    if not _admitted().match(name):
         return None
     return SET if _SECRET.search(name) else _IN_ADDRESS.sub("", value)
+
+
+@functools.cache
+def _admitted() -> re.Pattern[str]:
+    return re.compile("|".join(map(fnmatch.translate, _PATTERNS)))
