@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from provision.catalog import tables
 from provision.check import NotApplicable
 from provision.fact import Absent, Missing
 from provision.facts.environment import Environment
@@ -24,11 +25,17 @@ class Installed:
     in_use: bool
     packages: tuple[tuple[str, str], ...]
     torch: TorchBuild | None  # None: no torch, or pasted text that does not say what it was built for
+    assumed: bool = False  # the text gives torch's version only: taken for the default wheel of that release
 
     @property
     def inside(self) -> str:
         """`` in /opt/venv``, for messages; "" for a pasted list."""
         return f" in {self.prefix}" if self.prefix else ""
+
+    @property
+    def wheel(self) -> str:
+        """``the default wheel of ``, where that is all that is known of torch."""
+        return "the default wheel of " if self.assumed else ""
 
     @property
     def python(self) -> str:
@@ -48,13 +55,23 @@ def environments(packages: Packages | Missing, stated: MaybeStated) -> tuple[Ins
     listed = dict(stated.packages)
     if stated.torch_version:
         listed["torch"] = stated.torch_version
-    return (Installed(prefix=None, in_use=True, packages=tuple(sorted(listed.items())), torch=_stated_torch(stated)),)
+    torch, assumed = _stated_torch(stated)
+    names = tuple(sorted(listed.items()))
+    return (Installed(prefix=None, in_use=True, packages=names, torch=torch, assumed=assumed),)
 
 
-def _stated_torch(stated: Stated) -> TorchBuild | None:
-    if stated.torch_version is None or not (stated.torch_cuda or stated.torch_hip or stated.torch_without_cuda):
-        return None
-    return TorchBuild(version=stated.torch_version, cuda=stated.torch_cuda, hip=stated.torch_hip)
+def _stated_torch(stated: Stated) -> tuple[TorchBuild | None, bool]:
+    """What torch was built for, and whether that is only what the default wheel of its release is built for."""
+    version = stated.torch_version
+    if version is None:
+        return None, False
+    if stated.torch_cuda or stated.torch_hip or stated.torch_without_cuda:
+        return TorchBuild(version=version, cuda=stated.torch_cuda, hip=stated.torch_hip), False
+    row = tables.torch_releases().get(version) if stated.architecture in ("x86_64", None) else None
+    return (TorchBuild(version=version, cuda=row.cuda, hip=None), True) if row else (None, False)
+
+
+WHICH_BUILD = 'python3 -c "import torch; print(torch.__version__, torch.version.cuda)"'
 
 
 def torches(packages: Packages | Missing, stated: MaybeStated) -> list[tuple[Installed, TorchBuild]]:

@@ -8,6 +8,7 @@ from provision.catalog import tables
 from provision.catalog.version import minor, numbers, older
 from provision.check import ERROR, WARNING, Finding, NotApplicable, check
 from provision.checks._pasted import (
+    WHICH_BUILD,
     MaybeStated,
     a_card,
     architecture,
@@ -72,10 +73,10 @@ def torch_newer_than_driver(
     """
     for environment, torch in torches(packages, stated):
         least = tables.minimum_driver(torch.cuda) if torch.cuda else None
-        if least and older(driver.version, least):
+        if least and older(driver.version, least) and not _compat(stated, torch.cuda):
             runs = [row.cuda for row in tables.drivers().major if not older(driver.version, row.minimum_driver)]
             yield Finding(
-                f"torch {torch.version}{environment.inside} was built for CUDA {torch.cuda}, which needs driver {least} "
+                f"{environment.wheel}torch {torch.version}{environment.inside} was built for CUDA {torch.cuda}, which needs driver {least} "
                 f"or newer; {driver.version} is loaded",
                 measured={"driver": driver.version, "torch": torch.version, "cuda": torch.cuda},
                 needed={"driver": least},
@@ -83,7 +84,15 @@ def torch_newer_than_driver(
                     f"install driver {least} or newer",
                     *((f"or: a torch built for CUDA {max(runs)}",) if runs else ()),
                 ),
+                certainty="likely" if environment.assumed else "certain",
+                tell_apart=(WHICH_BUILD,) if environment.assumed else (),
             )
+
+
+def _compat(stated: MaybeStated, cuda: str | None) -> bool:
+    """nvidia-smi prints a newer CUDA than an old driver's own where a cuda-compat libcuda is in use."""
+    api = stated.cuda_api if isinstance(stated, Stated) else None
+    return bool(api and cuda) and numbers(api or "") >= numbers(cuda or "")[:1]
 
 
 @check("CUD011", ERROR, cause="torch-arch-unsupported")
@@ -118,13 +127,16 @@ def torch_has_no_kernels_for_gpu(
             if not _covers(row.architectures, capability) and not (row.ptx and _newest(row.architectures, capability)):
                 names = listed(sorted({name for name, one in cards if one == capability}))
                 yield Finding(
-                    f"torch {torch.version} (CUDA {torch.cuda}){environment.inside} was compiled for "
+                    f"{environment.wheel}torch {torch.version} (CUDA {torch.cuda}){environment.inside} was compiled for "
                     f"{listed(row.architectures)}; {names} is {capability}",
                     measured={"compute_capability": capability, "torch": torch.version},
                     needed={"architectures": list(row.architectures)},
                     fix=(_covering(capability),),
-                    certainty="certain" if sure else "likely",
-                    tell_apart=() if sure else ("uname -m   # the table knows x86_64 wheels",),
+                    certainty="certain" if sure and not environment.assumed else "likely",
+                    tell_apart=(
+                        *(() if sure else ("uname -m   # the table knows x86_64 wheels",)),
+                        *((WHICH_BUILD,) if environment.assumed else ()),
+                    ),
                 )
 
 

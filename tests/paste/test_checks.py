@@ -45,9 +45,34 @@ def test_driver_too_old_for_a_stated_torch(judge: Judge, driver: str, expected: 
     assert said(judge(report(torch="2.6.0+cu124", cuda="12.4", driver=driver))["CUD010"]) == expected
 
 
-def test_a_torch_without_its_build_is_not_judged(judge: Judge) -> None:
-    result = judge(report(torch="2.6.0", driver="450.80.02"))["CUD010"]
-    assert said(result) == ("unknown", "what was pasted does not say what torch was built for")
+def test_a_torch_without_its_build_is_taken_for_the_default_wheel_and_only_likely(judge: Judge) -> None:
+    (finding,) = judge(report(torch="2.12.0", driver="550.163.01"))["CUD010"].findings
+    assert finding.message == (
+        "the default wheel of torch 2.12.0 was built for CUDA 13.0, which needs driver 580.65.06 or newer; 550.163.01 is loaded"
+    )
+    assert (finding.certainty, finding.tell_apart) == (
+        "likely",
+        ('python3 -c "import torch; print(torch.__version__, torch.version.cuda)"',),
+    )
+    (finding,) = judge(report(torch="2.6.0", os="x (x86_64)", gpus="GPU 0: NVIDIA GeForce RTX 5090"))["CUD011"].findings
+    assert (finding.message, finding.certainty) == (
+        NEWER.replace("torch 2.6.0+cu124", "the default wheel of torch 2.6.0"),
+        "likely",
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [report(torch="2.6.0a0+nv", driver="450.80.02"), report(torch="2.6.0", os="x (aarch64)", driver="450.80.02")],
+)
+def test_a_torch_that_is_no_default_wheel_is_not_judged(judge: Judge, text: str) -> None:
+    assert said(judge(text)["CUD010"]) == ("unknown", "what was pasted does not say what torch was built for")
+
+
+@pytest.mark.parametrize(("api", "found"), [("11.4", 1), ("12.2", 0)])
+def test_a_newer_cuda_than_the_drivers_own_is_a_compat_library(judge: Judge, api: str, found: int) -> None:
+    smi = f"| NVIDIA-SMI 470.82.01    Driver Version: 470.82.01    CUDA Version: {api}     |\n"
+    assert len(judge(smi + report(torch="2.5.1+cu121"))["CUD010"].findings) == found
 
 
 def test_a_driver_without_torch_is_not_judged(judge: Judge) -> None:
@@ -87,7 +112,7 @@ def test_the_cuda_runtime_beside_torch_says_what_it_was_built_for(judge: Judge) 
         "torch 2.8.0 was built for CUDA 12.8, which needs driver 525.60.13 or newer; 470.82.01 is loaded"
     ]
     two = "torch==2.8.0\nnvidia-cuda-runtime-cu12==12.8.90\nnvidia-cuda-runtime==13.0.96\n"
-    assert judge(driver + two)["CUD010"].outcome == "unknown"
+    assert [f.certainty for f in judge(driver + two)["CUD010"].findings] == ["likely"]
 
 
 def test_an_arm_machine_is_not_judged_by_the_table_of_x86_wheels(judge: Judge) -> None:
