@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from provision.catalog import tables
 from provision.check import NotApplicable
 from provision.fact import Absent, Missing
+from provision.facts.cuda import CudaLibraries, LibraryCopy
 from provision.facts.environment import Environment
 from provision.facts.gpus import Gpus
+from provision.facts.libraries import version_of
 from provision.facts.packages import Packages, TorchBuild
 from provision.facts.pci import NvidiaCards
 from provision.facts.stated import Stated
@@ -117,6 +119,18 @@ def architecture(system: System | Missing, stated: MaybeStated) -> str | None:
     if isinstance(stated, Stated):
         return stated.architecture
     raise system
+
+
+def libcudas(libraries: CudaLibraries | Missing, stated: MaybeStated) -> tuple[LibraryCopy, ...]:
+    """Copies of libcuda in the loader's order. A pasted cache (``ldconfig -p``) names files, not their versions."""
+    if isinstance(libraries, CudaLibraries):
+        return libraries.libcuda
+    if not isinstance(stated, Stated) or not stated.libraries:
+        raise libraries
+    paths = [path for name, path in stated.libraries if name.startswith("libcuda.so")]
+    if not paths:
+        raise libraries  # the list may be cut
+    return tuple(LibraryCopy(path=path, version=version_of(path), source="ldconfig") for path in paths)
 
 
 def variables(environment: Environment | Missing, stated: MaybeStated) -> dict[str, str]:

@@ -13,6 +13,7 @@ from provision.checks._pasted import (
     a_card,
     architecture,
     capabilities,
+    libcudas,
     require_all,
     torches,
     variables,
@@ -76,8 +77,8 @@ def torch_newer_than_driver(
         if least and older(driver.version, least) and not _compat(stated, torch.cuda):
             runs = [row.cuda for row in tables.drivers().major if not older(driver.version, row.minimum_driver)]
             yield Finding(
-                f"{environment.wheel}torch {torch.version}{environment.inside} was built for CUDA {torch.cuda}, which needs driver {least} "
-                f"or newer; {driver.version} is loaded",
+                f"{environment.wheel}torch {torch.version}{environment.inside} was built for CUDA {torch.cuda}, "
+                f"which needs driver {least} or newer; {driver.version} is loaded",
                 measured={"driver": driver.version, "torch": torch.version, "cuda": torch.cuda},
                 needed={"driver": least},
                 fix=(
@@ -162,14 +163,15 @@ def _covering(capability: str) -> str:
     return f"install torch {best.torch} built for CUDA {best.cuda}"
 
 
-def _first(libraries: CudaLibraries) -> LibraryCopy:
-    if not libraries.libcuda:
+def _first(libraries: CudaLibraries | Missing, stated: MaybeStated) -> LibraryCopy:
+    found = libcudas(libraries, stated)
+    if not found:
         raise NotApplicable("no libcuda is here")
-    return libraries.libcuda[0]
+    return found[0]
 
 
 @check("CUD012", ERROR, cause="ld-library-path-shadow")
-def libcuda_stub_comes_first(libraries: CudaLibraries) -> Iterator[Finding]:
+def libcuda_stub_comes_first(libraries: CudaLibraries | Missing, stated: MaybeStated) -> Iterator[Finding]:
     """The loader finds the toolkit's stub of libcuda before the real one.
 
     The folder `…/stubs` of a CUDA toolkit holds an empty libcuda to link against. At run time it answers every call with
@@ -181,7 +183,7 @@ def libcuda_stub_comes_first(libraries: CudaLibraries) -> Iterator[Finding]:
     ## Proof
     CUD-P2: every parameter of the model is on the GPU.
     """
-    first = _first(libraries)
+    first = _first(libraries, stated)
     if "/stubs/" in first.path and first.source in ("LD_LIBRARY_PATH", "ldconfig"):
         yield Finding(
             f"the first libcuda is the stub {first.path} (through {first.source})",
@@ -196,7 +198,9 @@ def libcuda_stub_comes_first(libraries: CudaLibraries) -> Iterator[Finding]:
 
 
 @check("CUD013", ERROR, cause="compat-package-shadow")
-def compat_libcuda_older_than_driver(libraries: CudaLibraries, driver: NvidiaDriver) -> Iterator[Finding]:
+def compat_libcuda_older_than_driver(
+    libraries: CudaLibraries | Missing, driver: NvidiaDriver, stated: MaybeStated
+) -> Iterator[Finding]:
     """A CUDA compatibility library older than the driver is found before the driver's own.
 
     The cuda-compat package puts a newer libcuda before an older driver's. After a driver upgrade the same folder holds an
@@ -208,7 +212,7 @@ def compat_libcuda_older_than_driver(libraries: CudaLibraries, driver: NvidiaDri
     ## Proof
     CUD-P2: every parameter of the model is on the GPU.
     """
-    first = _first(libraries)
+    first = _first(libraries, stated)
     if "/compat/" not in first.path:
         return
     if first.version is None:

@@ -160,6 +160,33 @@ def test_a_pasted_list_for_two_cuda_majors(judge: Judge) -> None:
     assert said(judge("nvidia-cudnn-cu12==9.1.0.70\n")["DEP013"]) == []
 
 
+CACHE = "1423 libs found in cache `/etc/ld.so.cache'\n\tlibcuda.so.1 (libc6,x86-64) => {}\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (
+            "/usr/local/cuda-12.4/lib64/stubs/libcuda.so.1",
+            ["the first libcuda is the stub /usr/local/cuda-12.4/lib64/stubs/libcuda.so.1 (through ldconfig)"],
+        ),
+        ("/lib/x86_64-linux-gnu/libcuda.so.1", []),
+    ],
+)
+def test_a_stub_in_a_pasted_cache(judge: Judge, path: str, expected: list[str]) -> None:
+    assert said(judge(CACHE.format(path))["CUD012"]) == expected
+
+
+def test_a_compat_library_in_a_pasted_cache_has_no_version_to_judge(judge: Judge) -> None:
+    compat = "/usr/local/cuda-12.4/compat/libcuda.so.1"
+    result = judge(CACHE.format(compat), report(driver="550.90.07"))["CUD013"]
+    assert said(result) == ("unknown", f"{compat} has no version in its name")
+    assert said(judge(CACHE.format(compat).replace("libcuda", "libz"), report(driver="550.90.07"))["CUD013"]) == (
+        "unknown",
+        NOT_PASTED,
+    )
+
+
 HIDDEN = "GPU 0: NVIDIA A10 (UUID: GPU-1)\nCUDA_VISIBLE_DEVICES={}\n"
 
 
