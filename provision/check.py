@@ -16,7 +16,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from provision.fact import Absent, Missing, Snapshot, needs_of
+from provision.fact import NOT_PASTED, PASTED, Absent, Missing, Snapshot, needs_of
 from provision.roadblock import BY_NAME
 
 Severity = Literal["error", "warning", "note"]
@@ -77,7 +77,11 @@ class Check:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Result:
-    """What one check said about one machine. ``waiver``: why a waiver in provision.toml has no effect on it."""
+    """What one check said about one machine. ``waiver``: why a waiver in provision.toml has no effect on it.
+
+    ``severity``: the check's own; a warning where no finding is certain, for what cannot be settled is no error.
+    ``pasted``: judged from pasted text, which never states everything.
+    """
 
     code: str
     name: str
@@ -88,6 +92,7 @@ class Result:
     reason: str = ""
     findings: tuple[Finding, ...] = ()
     waiver: str = ""
+    pasted: bool = False
 
     @property
     def known(self) -> bool:
@@ -100,8 +105,12 @@ class Result:
         return self.outcome == "found" and self.severity in bad and not self.known
 
     def blind(self, strict: bool = False) -> bool:
-        """It crashed, or could not look although it matters: an error's check, with ``strict`` any."""
-        return self.outcome == "crashed" or (self.outcome == "unknown" and (strict or self.severity == "error"))
+        """It crashed, or could not look although it matters: an error's check, with ``strict`` any.
+
+        Whoever pastes a text asks what is wrong with what is there: what it does not state counts only with ``strict``.
+        """
+        grave = self.severity == "error" and not self.pasted
+        return self.outcome == "crashed" or (self.outcome == "unknown" and (strict or grave))
 
 
 CHECKS: dict[str, Check] = {}
@@ -139,16 +148,20 @@ def run(
     accepted: Mapping[str, str] | None = None,
     codes: Sequence[str] | None = None,
     expired: Mapping[str, str] | None = None,
+    pasted: bool = False,
 ) -> tuple[Result, ...]:
     """Judge a snapshot against the plan.
 
     ``sections`` maps a section's type (``provision.plan.Storage``, ``provision.spec.Spec`` …) to its value, or to
     ``Missing`` where no plan could be made. ``accepted`` maps a code to the reason it is waived, ``expired`` to what is
-    to be said of a waiver that no longer holds. Sorted by code.
+    to be said of a waiver that no longer holds. ``pasted``: the snapshot is what a text states. Sorted by code.
     """
     chosen = sorted(CHECKS) if codes is None else sorted(codes)
     return tuple(
-        _judge(CHECKS[code], snapshot, sections, (accepted or {}).get(code, ""), (expired or {}).get(code, ""))
+        dataclasses.replace(
+            _judge(CHECKS[code], snapshot, sections, (accepted or {}).get(code, ""), (expired or {}).get(code, "")),
+            pasted=pasted,
+        )
         for code in chosen
     )
 
@@ -158,14 +171,16 @@ def _judge(one: Check, snapshot: Snapshot, sections: Mapping[type, Any], waived:
         if waived and outcome in ("found", "unknown"):
             outcome, reason = "accepted", f"{waived}" + (f" (could not look: {reason})" if reason else "")
         idle = f"nothing to waive now: {waived}" if waived and outcome != "accepted" else ""
+        unsettled = bool(findings) and all(f.certainty != "certain" for f in findings)
+        severity = WARNING if unsettled and one.severity == ERROR else one.severity
         return Result(
-            one.code, one.name, one.roadblock, one.severity, one.cause, outcome, reason, findings, expired or idle
+            one.code, one.name, one.roadblock, severity, one.cause, outcome, reason, findings, expired or idle
         )
 
     given: dict[str, Any] = {}
     for parameter, kind, tolerated in one.needs:
         value = sections[kind] if kind in sections else snapshot.get(kind)
-        if isinstance(value, (Absent, Missing)) and not isinstance(value, tuple(tolerated)):
+        if isinstance(value, (Absent, Missing)) and not (isinstance(value, tuple(tolerated)) and _may_lack(one, value)):
             return result("skipped" if isinstance(value, Absent) else "unknown", value.reason)
         given[parameter] = value
     try:
@@ -179,6 +194,15 @@ def _judge(one: Check, snapshot: Snapshot, sections: Mapping[type, Any], waived:
     except Exception as error:  # our bug: said, counted, and never hides a neighbour
         return result("crashed", f"{type(error).__name__}: {error}; please report this with 'provision facts --share'")
     return result("found", findings=findings) if findings else result("ok")
+
+
+def _may_lack(one: Check, value: Absent | Missing) -> bool:
+    """Whether a check that bears not knowing a fact may judge without it.
+
+    A fact that could not be looked at can be a bad sign in itself (a driver that gives no answer). That a pasted text
+    does not state it is none: there only a check goes on that asks for pasted facts too, and so knows the difference.
+    """
+    return value.reason != NOT_PASTED or any(kind.__name__ in PASTED for _, kind, _ in one.needs)
 
 
 def summary(results: Sequence[Result]) -> dict[str, int]:

@@ -10,6 +10,7 @@ import click
 
 from provision import __version__, reading
 from provision.errors import ProvisionError
+from provision.paste import options
 
 if TYPE_CHECKING:
     from provision.spec import Spec
@@ -125,9 +126,7 @@ def facts(output: Path | None, as_json: bool, facts_path: str | None, share: boo
 
 @main.command()
 @_SPEC
-@click.option(
-    "--facts", "facts_path", metavar="FILE", help="Judge this snapshot (- for standard input) instead of this machine."
-)
+@options.sources
 @reading.judging
 @_OUT
 @click.pass_context
@@ -135,6 +134,8 @@ def doctor(
     ctx: click.Context,
     spec_path: Path | None,
     facts_path: str | None,
+    dumps: tuple[str, ...],
+    logs: tuple[str, ...],
     select: tuple[str, ...],
     ignore: tuple[str, ...],
     strict: bool,
@@ -152,15 +153,13 @@ def doctor(
     spec = _spec(spec_path)
     before = reading.earlier(baseline)
     codes = road.choose(select, ignore) if select or ignore else None
-    snapshot = road.read_snapshot(facts_path) if facts_path else road.look()
-    previous = None if facts_path else road.previous_plan(snapshot, spec)
-    seen = road.diagnose(snapshot, spec, previous, codes)
+    seen = road.judge(spec, codes, facts_path, dumps, logs)
     results = seen.results if before is None else before(seen.results)
     shown = formats.Shown(
-        machine=spec.machine.name or snapshot.machine,
+        machine=spec.machine.name or seen.snapshot.machine,
         results=results,
         causes=seen.causes,
-        snapshot=snapshot,
+        snapshot=seen.snapshot,
         strict=strict,
         baseline=before is not None,
         spec_path=str(spec_path or "provision.toml"),

@@ -11,13 +11,13 @@ import getpass
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from provision import __version__, cause, check, codec, fact, facts, plan, rundir
 from provision.errors import UsageError
-from provision.fact import Missing, NotKnown, Snapshot
+from provision.fact import NOT_PASTED, Missing, NotKnown, Snapshot
 from provision.host import LocalHost
 from provision.plan import Plan
 from provision.roadblock import BY_NAME
@@ -51,10 +51,21 @@ def read_snapshot(path: str) -> Snapshot:
     """A snapshot from a file, or from standard input for ``-``."""
     facts.load()
     try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
-        return Snapshot.from_json(json.loads(text), path)
-    except (OSError, ValueError) as error:
+        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    except OSError as error:
         raise UsageError(f"{path}: not a snapshot: {error}", "provision facts -o FILE") from None
+    return parse_snapshot(data, path)
+
+
+def parse_snapshot(data: bytes, origin: str) -> Snapshot:
+    """A snapshot from a file's bytes; ``origin`` names it in errors. Raises ``UsageError``. Facts must be registered."""
+    try:
+        content = json.loads(data.decode())
+    except RecursionError:  # "[[[[…": deeper than any snapshot
+        raise UsageError(f"{origin}: not a snapshot: nested too deeply", "provision facts -o FILE") from None
+    except ValueError as error:
+        raise UsageError(f"{origin}: not a snapshot: {error}", "provision facts -o FILE") from None
+    return Snapshot.from_json(content, origin)
 
 
 def previous_plan(snapshot: Snapshot, spec: Spec) -> Plan | None:
@@ -89,6 +100,37 @@ def diagnose(
     chosen = None if codes is None else tuple(codes)
     results = check.run(snapshot, plan.sections(made, spec), spec.accepted(today), chosen, spec.expired(today))
     return Diagnosis(snapshot=snapshot, plan=made, results=results, causes=cause.causes(results))
+
+
+def judge(
+    spec: Spec,
+    codes: Iterable[str] | None = None,
+    facts_path: str | None = None,
+    dumps: Sequence[str] = (),
+    logs: Sequence[str] = (),
+) -> Diagnosis:
+    """This machine, or a snapshot, or pasted dumps and logs: then this machine is not looked at."""
+    if dumps or logs:
+        from provision.paste import source
+
+        return diagnose_pasted(source.read(dumps, logs, facts_path), spec, codes, now()[:10])
+    if facts_path:
+        return diagnose(read_snapshot(facts_path), spec, None, codes)
+    snapshot = look()
+    return diagnose(snapshot, spec, previous_plan(snapshot, spec), codes)
+
+
+def diagnose_pasted(snapshot: Snapshot, spec: Spec, codes: Iterable[str] | None, today: str) -> Diagnosis:
+    """Judge what was pasted; ``today`` ends waivers.
+
+    No plan is made: a text says too little of a machine to say what it should be.
+    """
+    check.load()
+    unplanned = Missing(NOT_PASTED)
+    sections: dict[type, Any] = {Spec: spec, **dict.fromkeys(plan.SECTIONS, unplanned)}
+    chosen = None if codes is None else tuple(codes)
+    results = check.run(snapshot, sections, spec.accepted(today), chosen, spec.expired(today), pasted=True)
+    return Diagnosis(snapshot=snapshot, plan=unplanned, results=results, causes=cause.causes(results))
 
 
 def choose(select: Iterable[str], ignore: Iterable[str]) -> tuple[str, ...]:

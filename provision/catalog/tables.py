@@ -73,6 +73,16 @@ class TorchRelease:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class GpuModels:
+    """GPUs of one compute capability, each by the words of its name that tell it apart."""
+
+    compute_capability: str
+    models: tuple[str, ...]
+    source: str
+    date: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Pin:
     """Releases ``first`` to ``last`` of an inference engine require this torch."""
 
@@ -211,6 +221,13 @@ def allocator() -> Allocator:
 def thresholds() -> Thresholds:
     """Limits, first releases and telemetry switches."""
     return _read("thresholds.toml", Thresholds)
+
+
+@functools.cache
+def gpu_models() -> dict[tuple[str, ...], str]:
+    """The words of a GPU model's name, in lower case, to its compute capability."""
+    rows = _read("gpus.toml", dict[str, tuple[GpuModels, ...]])["gpu"]
+    return {tuple(model.lower().split()): row.compute_capability for row in rows for model in row.models}
 
 
 def minimum_driver(cuda: str) -> str | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from provision import cause
 from provision.cause import Cause
 from provision.check import Result, Severity
+from provision.fact import NOT_PASTED
 from provision.report.layout import Style, clean, item, plural, prose
 
 CODES_SHOWN = 6  # of one reason: a machine without a driver has thirty checks that could not look, for one reason
@@ -72,6 +73,8 @@ def blind_reasons(results: Sequence[Result], causes: Sequence[Cause]) -> list[tu
 def blind_block(results: Sequence[Result], causes: Sequence[Cause], style: Style) -> list[str]:
     """What could not be looked at and no cause explains, the reason said once for all its checks; then what crashed."""
     ordered = blind_reasons(results, causes)
+    pasted = [one for reason, those in ordered if reason == NOT_PASTED for one in those]
+    ordered = [entry for entry in ordered if entry[0] != NOT_PASTED]
     lines = [style.paint("could not look", "head")] if ordered else []
     for reason, those in ordered[:REASONS_SHOWN]:
         codes = _shortened([r.code for r in those], CODES_SHOWN)
@@ -81,7 +84,9 @@ def blind_block(results: Sequence[Result], causes: Sequence[Cause], style: Style
         lines.append(
             f"  and {plural(len(left), 'more reason')} for {plural(checks, 'check')}: provision doctor --format json"
         )
-    lines += [""] if ordered else []
+    if pasted:
+        lines.append(f"  not looked at: only what was pasted was read ({plural(len(pasted), 'check')})")
+    lines += [""] if ordered or pasted else []
     for one in results:
         if one.outcome == "crashed":
             first = f"{style.paint('crashed', 'bad')}: {one.code} {one.name}: "

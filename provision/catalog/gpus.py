@@ -1,0 +1,21 @@
+"""Compute capability by a GPU's name, for texts that name a card and nothing more (``gpus.toml``)."""
+
+from __future__ import annotations
+
+import re
+
+from provision.catalog import tables
+
+
+def compute_capability(name: str) -> str | None:
+    """``8.9`` for "NVIDIA GeForce RTX 4090"; None for a name that holds no model of the table.
+
+    A Quadro RTX 6000 is none of them: "RTX 6000 Ada" has a word more.
+    """
+    words = tuple(re.findall(r"[a-z0-9]+", name.lower()[:200]))
+    held = [
+        (len(model), capability)
+        for model, capability in tables.gpu_models().items()
+        if any(words[at : at + len(model)] == model for at in range(len(words)))
+    ]
+    return max(held)[1] if held else None
