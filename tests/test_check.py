@@ -214,6 +214,26 @@ def test_a_result_fails_unless_all_of_it_is_known(known: tuple[bool, ...], code:
     assert (check.exit_code([result]), result.known) == (code, code == 0)
 
 
+@pytest.mark.parametrize(
+    ("certainties", "severity", "code"),
+    [(("certain",), "error", 1), (("likely", "possible"), "warning", 0), (("possible", "certain"), "error", 1)],
+)
+def test_what_cannot_be_settled_is_no_error(certainties: tuple[Any, ...], severity: str, code: int) -> None:
+    def tank_may_leak(tank: Tank) -> Iterator[Finding]:
+        """The tank may leak."""
+        yield from (Finding("m", certainty=c, tell_apart=("look",)) for c in certainties)
+
+    one = Check("STO909", ERROR, "tank-leaks", tank_may_leak, needs_of(tank_may_leak), "storage")
+    result = check._judge(one, Snapshot("m", {"Tank": Tank(free_litres=1)}, "0"), {}, "", "")
+    assert (result.severity, check.exit_code([result])) == (severity, code)
+
+
+@pytest.mark.parametrize(("outcome", "plain", "strict"), [("unknown", 0, 3), ("crashed", 3, 3), ("found", 1, 1)])
+def test_what_a_pasted_text_does_not_state_counts_only_when_strict(outcome: Any, plain: int, strict: int) -> None:
+    results = [dataclasses.replace(one, pasted=True) for one in judged((outcome, "error"))]
+    assert (check.exit_code(results), check.exit_code(results, strict=True)) == (plain, strict)
+
+
 def test_only_the_chosen_codes_are_judged_in_order() -> None:
     snapshot = Snapshot("m", {"Tank": Tank(free_litres=1)}, "0")
     results = check.run(snapshot, {Journey: Journey(needed_litres=40)}, codes=["STO904", "STO901"])
