@@ -9,6 +9,7 @@ from typing import Any
 from provision.fact import Absent, Missing
 from provision.facts.disks import Mount, Mounts
 from provision.facts.docker import DaemonJson, Docker
+from provision.facts.kernels import Kernels
 
 DEFAULT_DATA_ROOT = "/var/lib/docker"  # where the engine keeps its data unless daemon.json says otherwise
 _KIB, _MIB, _GIB = 1 << 10, 1 << 20, 1 << 30
@@ -59,3 +60,20 @@ def mount_of(path: str, mounts: Mounts) -> Mount:
     if not holding:
         raise Missing(f"none of the mounts that were seen holds {path}")
     return max(holding, key=lambda m: len(m.mount_point))
+
+
+def kernel_order(release: str) -> tuple[tuple[int, ...], str]:
+    """ "6.1.0-28-amd64" as ((6, 1, 0, 28), "amd64"): releases of one flavour come in order."""
+    numbers: list[str] = []
+    flavour: list[str] = []
+    for part in release.replace("-", ".").split("."):
+        (numbers if part.isdigit() and not flavour else flavour).append(part)
+    return tuple(int(n) for n in numbers), ".".join(flavour)
+
+
+def newest_to_come(kernels: Kernels) -> str | None:
+    """The newest kernel of the running one's flavour that can start and is newer; None: the newest runs."""
+    own, flavour = kernel_order(kernels.running)
+    bootable = [k.release for k in kernels.installed if k.bootable]
+    newer = [r for r in bootable if kernel_order(r)[1] == flavour and kernel_order(r)[0] > own]
+    return max(newer, key=kernel_order, default=None)

@@ -50,10 +50,15 @@ class ImageSpec:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Expect:
-    """What the machine must have. ``driver`` is the oldest NVIDIA driver that is right."""
+    """What the machine must have. ``driver`` is the oldest NVIDIA driver that is right; ``python`` the minor release ("3.11")
+    of the environment in use; ``disk_mb_per_s`` is measured by ``provision disk``, and unknown to the doctor.
+    """
 
     gpus: int | None = None
     driver: str | None = None
+    memory_gib: float | None = None
+    disk_mb_per_s: int | None = None
+    python: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -147,6 +147,43 @@ class Telemetry:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Instructions:
+    """Processor flags that a package's ordinary wheels use without asking; ``local``: what must stand in its version."""
+
+    package: str
+    local: str
+    flags: tuple[str, ...]
+    source: str
+    date: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class PortRow:
+    """A port that an engine or its helpers listen on unless told otherwise.
+
+    ``harmful``: who reaches it may run code or read everything, by the program's own documentation.
+    """
+
+    port: int
+    program: str
+    harmful: bool
+    source: str
+    date: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class FloorRow:
+    """Releases ``first`` and later (up to ``last``, empty: all) have no code for a GPU below compute capability ``least``."""
+
+    package: str
+    first: str
+    last: str
+    least: str
+    source: str
+    date: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Thresholds:
     """``thresholds.toml``."""
 
@@ -189,6 +226,24 @@ def allocator() -> Allocator:
 def thresholds() -> Thresholds:
     """Limits, first releases and telemetry switches."""
     return _read("thresholds.toml", Thresholds)
+
+
+@functools.cache
+def instructions() -> tuple[Instructions, ...]:
+    """Instructions that packages need of the processor."""
+    return _read("instructions.toml", dict[str, tuple[Instructions, ...]])["package"]
+
+
+@functools.cache
+def ports() -> tuple[PortRow, ...]:
+    """Ports of engines and their helpers."""
+    return _read("ports.toml", dict[str, tuple[PortRow, ...]])["port"]
+
+
+@functools.cache
+def floors() -> tuple[FloorRow, ...]:
+    """The oldest GPU generation that packages have code for."""
+    return _read("gpu_floors.toml", dict[str, tuple[FloorRow, ...]])["floor"]
 
 
 def minimum_driver(cuda: str) -> str | None:
