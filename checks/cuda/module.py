@@ -154,7 +154,7 @@ def next_kernel_without_driver(kernels: Kernels, driver: NvidiaDriver) -> Iterat
         )
 
 
-@check("CUD054", WARNING, cause="driver-upgrade-pending")
+@check("CUD054", WARNING, cause="nvml-driver-library-mismatch")
 def driver_upgraded_and_not_loaded(module: DriverModule, driver: NvidiaDriver) -> Iterator[Finding]:
     """The NVIDIA driver on disk is not the one that is loaded.
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
 
-from provision.fact import Absent, fact, probe
+from provision.fact import Absent, fact, probe, record
 from provision.facts.reading import chosen, text, whole
 from provision.host import Host
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class BlockQueue:
     disk: str  # name in Disks
     read_ahead_bytes: int | None
@@ -23,7 +22,7 @@ class BlockQueues:
     queues: tuple[BlockQueue, ...]  # sorted by disk; at least one
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class NvmeController:
     name: str  # "nvme0"
     state: str | None  # "live"
@@ -40,7 +39,7 @@ class NvmeControllers:
     controllers: tuple[NvmeController, ...]  # sorted by name; at least one
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Array:
     name: str  # "md0", or a zpool's name
     kind: str  # "raid0", "raid1", "zpool"
@@ -54,7 +53,7 @@ class Arrays:
     arrays: tuple[Array, ...]  # at least one, sorted by name
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class FileSystemErrors:
     device: str  # "nvme0n1p2"; for btrfs the file system's number and device
     filesystem: str

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
-from provision.fact import Absent, Missing, fact, probe
+from provision.fact import Absent, Missing, fact, probe, record
 from provision.facts.disks import Mount, Mounts
 from provision.host import Host, or_none
 
 Purpose = Literal["models", "compiled", "temporary"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class CacheFolder:
     path: str  # links resolved
     purpose: Purpose

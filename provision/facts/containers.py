@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-from provision.fact import Missing, NotKnown, fact, probe
+from provision.fact import Missing, NotKnown, fact, probe, record
 from provision.facts.docker import Docker
 from provision.host import Host, or_none
 
 _MOST = 32  # containers that are asked for one by one
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class RunningContainer:
     name: str
     image: str  # as it was named: "vllm/vllm-openai:latest"

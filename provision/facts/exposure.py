@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
-from provision.fact import Absent, NotKnown, fact, probe
+from provision.fact import Absent, NotKnown, fact, probe, record
 from provision.facts.daemons import Daemons
 from provision.facts.reading import text
 from provision.host import Host, or_none
@@ -19,7 +18,7 @@ _ANYWHERE = ("/etc/vllm/env", "/etc/default/vllm", "/etc/default/ollama", "/etc/
 _BESIDE = (".env", "docker-compose.override.env", ".env.local", ".env.production")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class SecretFile:
     path: str
     mode: int  # permission bits

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
 
-from provision.fact import Absent, fact, probe
+from provision.fact import Absent, fact, probe, record
 from provision.facts.pci import NvidiaCards
 from provision.facts.reading import text
 from provision.facts.system import System
 from provision.host import Host, or_none
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class InstalledKernel:
     release: str  # "6.1.0-28-amd64"
     bootable: bool  # its image is in /boot, or beside its modules as Fedora keeps it
@@ -27,7 +26,7 @@ class Kernels:
     installed: tuple[InstalledKernel, ...]  # sorted by release; the running one may be missing (removed since)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class DkmsModule:
     name: str  # "nvidia", on Debian "nvidia-current"
     version: str

@@ -10,9 +10,8 @@ import dataclasses
 import posixpath
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from provision.fact import Absent, Missing, NotKnown, fact, probe
+from provision.fact import Absent, Missing, NotKnown, fact, probe, record
 from provision.facts import libraries
 from provision.facts.packages import Packages
 from provision.host import Host, or_none
@@ -43,7 +42,7 @@ _EXTENSIONS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Linked:
     name: str  # "libnvJitLink.so.12"
     path: str  # the copy that wins, links resolved
@@ -53,14 +52,14 @@ class Linked:
     own_version: str | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Wanting:
     file: str  # below site-packages: "torch/lib/libtorch_cpu.so"
     glibc: str | None  # the newest C library version that it asks for: "2.28"
     cpp: str | None  # the newest GLIBCXX that it asks for: "3.4.22"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class TorchLinkage:
     prefix: str
     linked: tuple[Linked, ...]  # CUDA's libraries and the C++ library, sorted by name
@@ -97,7 +96,7 @@ def linkage(host: Host, packages: Packages) -> Linkage:
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class _Object:
     path: str
     why: str

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal
 
-from provision.fact import fact, probe
+from provision.fact import fact, probe, record
 from provision.host import Host, or_none
 
 Reach = Literal["all", "some", "loopback"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Listener:
     port: int
     reach: Reach  # "all": every address of the machine; "some": one of them; "loopback": this machine only

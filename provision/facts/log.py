@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
-from provision.fact import Absent, Missing, fact, probe
+from provision.fact import Absent, Missing, fact, probe, record
 from provision.host import Host
 
 _KEEP = 100
@@ -19,7 +18,7 @@ _OOM = re.compile(
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Xid:
     code: int
     pci_address: str  # "0000:01:00", as the driver prints it: without the function
@@ -27,7 +26,7 @@ class Xid:
     uptime_seconds: float | None  # None: the log carries no time stamps
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class OomKill:
     process: str
     pid: int

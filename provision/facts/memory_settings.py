@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
-from provision.fact import Missing, fact, probe
+from provision.fact import Missing, fact, probe, record
 from provision.facts.reading import chosen, text, whole
 from provision.host import Host
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class SwapArea:
     name: str  # "/dev/zram0", "/swapfile"
     total_bytes: int

@@ -5,9 +5,8 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from provision.fact import Absent, NotKnown, fact, probe
+from provision.fact import Absent, NotKnown, fact, probe, record
 from provision.facts import requirement
 from provision.facts.packages import PackageEnvironment, Packages
 from provision.facts.reading import text
@@ -18,7 +17,7 @@ _ENVIRONMENTS = 3  # the one in use first; each costs a few hundred small files
 _DISTRIBUTION_OWN = "/usr/lib/python3/dist-packages"  # the distribution patches what these require
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Unmet:
     package: str
     version: str
@@ -27,14 +26,14 @@ class Unmet:
     found: str | None  # its version; None: it is not installed
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class CompiledPackage:
     name: str
     version: str
     tags: tuple[str, ...]  # of its wheel: "cp311-cp311-manylinux_2_28_x86_64"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class EnvironmentMetadata:
     prefix: str
     python: str
@@ -78,7 +77,7 @@ def _folders_of(environment: PackageEnvironment, packages: Packages) -> list[str
     return folders
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class _Package:
     name: str
     version: str
@@ -166,7 +165,7 @@ def _fails(python: str, wanted: str) -> bool:
         return False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class CondaCuda:
     prefix: str
     packages: tuple[

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from provision.fact import Absent, Missing, NotKnown, fact, probe
+from provision.fact import Absent, Missing, NotKnown, fact, probe, record
 from provision.facts.caches import CacheFolder, CacheFolders
 from provision.facts.disks import Mounts
 from provision.host import Host, or_none
@@ -18,7 +17,7 @@ _WEIGHT_BYTES = 1 << 20  # smaller ".bin" files are tokenizers' and indexes, not
 _CONFIGS = 64  # config.json files that are opened
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class ModelFolder:
     path: str
     files: int  # seen

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
 
-from provision.fact import Absent, fact, probe
+from provision.fact import Absent, fact, probe, record
 from provision.facts.packages import Packages
 from provision.facts.reading import text
 from provision.host import Host, or_none
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class NativeBuild:
     prefix: str
     torch_cxx11_abi: bool | None  # torch was built with the C++11 binary interface; None: it does not say
@@ -27,7 +26,7 @@ class NativeBuilds:
     environments: tuple[NativeBuild, ...]  # one for each environment with packages that run models
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class PipFile:
     path: str
     break_system_packages: bool

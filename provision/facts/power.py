@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
 
-from provision.fact import Absent, fact, probe
+from provision.fact import Absent, fact, probe, record
 from provision.facts.reading import text, whole
 from provision.host import Host
 
@@ -21,7 +20,7 @@ class CpuPower:
     throttled: int | None  # times the first processor's package ran below its clock for heat since the start
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class NumaNode:
     number: int
     cpus: str  # the kernel's list: "0-31,64-95"; empty: memory without processors
