@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from provision.fact import Absent, Missing
 from provision.facts.disks import Mount, Mounts
 from provision.facts.docker import DaemonJson, Docker
 from provision.facts.kernels import Kernels
+from provision.facts.models import ModelFiles, ModelFolder
 
 DEFAULT_DATA_ROOT = "/var/lib/docker"  # where the engine keeps its data unless daemon.json says otherwise
 _KIB, _MIB, _GIB = 1 << 10, 1 << 20, 1 << 30
@@ -52,6 +53,16 @@ def settings(daemon_json: DaemonJson) -> dict[str, Any]:
         return {}
     content: dict[str, Any] = json.loads(daemon_json.text or "{}")
     return content
+
+
+def all_models(files: ModelFiles, whole: bool = False) -> Iterator[ModelFolder]:
+    """The folders with models. Raises ``Missing`` behind the last where something was not seen (``whole``: in them, too)."""
+    yield from files.folders
+    if files.not_seen:
+        raise Missing("; ".join(files.not_seen))
+    for folder in files.folders:
+        if whole and not folder.whole:
+            raise Missing(f"{folder.path} holds more than the {folder.files} files that were looked at")
 
 
 def mount_of(path: str, mounts: Mounts) -> Mount:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from provision.catalog import tables
 from provision.check import ERROR, NOTE, WARNING, Finding, check
-from provision.checks._words import counted, listed
+from provision.checks._words import all_models, counted, listed
 from provision.fact import Missing
 from provision.facts.daemons import Daemons
 from provision.facts.exposure import Firewall, SecretFiles
@@ -35,7 +35,7 @@ def checkpoint_in_pickle_format(files: ModelFiles) -> Iterator[Finding]:
     ## Proof
     ISO-P1: the container runs as nobody special, cannot change itself, and has no way out.
     """
-    for folder in files.folders:
+    for folder in all_models(files, whole=True):
         if folder.pickles:
             yield Finding(
                 f"{counted(len(folder.pickles), 'checkpoint')} in pickle format in {folder.path}: {_some(folder.pickles)}",
@@ -59,7 +59,7 @@ def model_brings_its_own_code(files: ModelFiles) -> Iterator[Finding]:
     ## Proof
     ISO-P1: the container runs as nobody special, cannot change itself, and has no way out.
     """
-    for folder in files.folders:
+    for folder in all_models(files, whole=True):
         if folder.remote_code:
             yield Finding(
                 f"{counted(len(folder.remote_code), 'model')} in {folder.path} name code to be run: {_some(folder.remote_code)}",

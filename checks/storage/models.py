@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from provision.catalog import tables
 from provision.check import NOTE, WARNING, Finding, NotApplicable, check
-from provision.checks._words import listed, mount_of, size
+from provision.checks._words import all_models, listed, mount_of, size
 from provision.fact import Missing
 from provision.facts.caches import CacheFolder, CacheFolders
 from provision.facts.disks import Disks, Mount, Mounts
@@ -20,7 +20,8 @@ _LAYERED = ("aufs", "overlay")
 def _models(folders: CacheFolders) -> list[CacheFolder]:
     found = [one for one in folders.folders if one.purpose == "models" and one.there]
     if not found:
-        raise NotApplicable("no folder of models is here yet")
+        unknown = "; ".join(one.unknown for one in folders.folders if one.purpose == "models" and one.unknown)
+        raise Missing(unknown) if unknown else NotApplicable("no folder of models is here yet")
     return found
 
 
@@ -99,7 +100,7 @@ def models_on_network_file_system(files: ModelFiles, mounts: Mounts) -> Iterator
     ## Proof
     STO-P1: the weights load within the planned time.
     """
-    for folder in files.folders:
+    for folder in all_models(files):
         mount = mount_of(folder.path, mounts)
         if mount.network:
             yield Finding(
@@ -126,7 +127,7 @@ def models_on_rotating_disk(files: ModelFiles, mounts: Mounts, disks: Disks, sys
     ## Proof
     STO-P1: the weights load within the planned time.
     """
-    for folder in files.folders:
+    for folder in all_models(files):
         mount = mount_of(folder.path, mounts)
         turning = [disk.name for disk in disks.disks if disk.name in mount.disks and disk.rotational]
         if turning:
@@ -154,7 +155,7 @@ def models_in_memory_file_system(files: ModelFiles, mounts: Mounts) -> Iterator[
     ## Proof
     None of its own: `provision doctor --select STO054` looks again.
     """
-    for folder in files.folders:
+    for folder in all_models(files):
         mount = mount_of(folder.path, mounts)
         if mount.filesystem in _MEMORY:
             yield Finding(
@@ -178,7 +179,7 @@ def models_in_container_layer(files: ModelFiles, mounts: Mounts) -> Iterator[Fin
     ## Proof
     None of its own: `provision doctor --select STO055`, run in the container, looks again.
     """
-    for folder in files.folders:
+    for folder in all_models(files):
         mount = mount_of(folder.path, mounts)
         if mount.filesystem in _LAYERED:
             yield Finding(
@@ -202,11 +203,8 @@ def cache_folder_not_writable(folders: CacheFolders, mounts: Mounts) -> Iterator
     ## Proof
     None of its own: `provision doctor --select STO056`, run as the engine's user, asks again.
     """
-    judged = [one for one in folders.folders if one.writable is not None]
-    if not judged:
-        raise Missing("; ".join(one.unknown for one in folders.folders))
-    for one in judged:
-        if not one.writable:
+    for one in folders.folders:
+        if one.writable is False:
             read_only = "ro" in mount_of(one.path, mounts).options
             why = f"{one.mount_point} is mounted read-only" if read_only else "its permissions do not allow it"
             what = one.path if one.there else f"{one.path} cannot be made: it"
@@ -217,6 +215,9 @@ def cache_folder_not_writable(folders: CacheFolders, mounts: Mounts) -> Iterator
                 needed={"writable": True},
                 fix=(f"ls -ld {one.path}", f'chown -R "$(id -u)" {one.path}   # or name another folder'),
             )
+    unknown = "; ".join(one.unknown for one in folders.folders if one.writable is None)
+    if unknown:
+        raise Missing(unknown)
 
 
 @check("STO057", WARNING, cause="permission-cache-dir")

@@ -65,7 +65,7 @@ def cache_folders(host: Host, mounts: Mounts) -> CacheFolders:
         if mount is None:
             continue
         if mount.unreachable is not None:
-            said = f"{mount.mount_point}: {mount.unreachable}"
+            said = f"{mount.mount_point} does not answer: {mount.unreachable}"
             found.setdefault(path, _folder(path, purpose, named_by, mount, said))
             continue
         real = host.real(path)

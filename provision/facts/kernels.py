@@ -117,7 +117,9 @@ def secure_boot(host: Host) -> SecureBoot:
     Sources: the EFI variable ``SecureBoot`` (four bytes of attributes, then 0 or 1; UEFI specification, 3.3),
     ``/sys/module/module/parameters/sig_enforce``, ``/sys/kernel/security/lockdown``.
     """
-    said = host.read(f"{_EFI}/SecureBoot-{_GLOBAL}")
+    said = or_none(host.read, f"{_EFI}/SecureBoot-{_GLOBAL}")
+    if said is None:
+        raise Absent("this machine did not start through EFI, or its variables are not shown here")
     enforce, lockdown = (
         text(host, "/sys/module/module/parameters/sig_enforce"),
         text(host, "/sys/kernel/security/lockdown"),

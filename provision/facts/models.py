@@ -50,7 +50,8 @@ def model_files(host: Host, folders: CacheFolders, mounts: Mounts) -> ModelFiles
         except Absent:
             continue
         except Missing as reason:
-            not_seen.append(f"{place.path}: {reason.reason}")
+            named = reason.reason.startswith(place.mount_point) and place.mount_point != "/"
+            not_seen.append(reason.reason if named or place.path in reason.reason else f"{place.path}: {reason.reason}")
             continue
         if one.files:
             found.append(one)

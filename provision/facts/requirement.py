@@ -78,7 +78,8 @@ def _clause(version: str, clause: str) -> bool:
         return (key(mine) == key(wanted)) is (sign == "==")
     mine_key, wanted_key = key(public(version)), key(wanted)
     if sign == "~=":
-        return mine_key >= wanted_key and _starts(version, re.sub(r"\.\d+(?:\D.*)?$", "", wanted))
+        release = re.match(r"(?:\d+!)?\d+(?:\.\d+)*", wanted)
+        return mine_key >= wanted_key and release is not None and _starts(version, release[0].rpartition(".")[0])
     if sign == "<=":
         return mine_key <= wanted_key
     if sign == ">=":
@@ -102,7 +103,7 @@ def _starts(version: str, prefix: str) -> bool:
 def parse(line: str) -> tuple[str, str, str]:
     """``torch (>=2.0) ; extra == "x"`` as (normalised name, ">=2.0", 'extra == "x"'). Raises where it names an address."""
     found = _REQUIREMENT.match(line)
-    if found is None:
+    if found is None or not all(_CLAUSE.match(one) for one in found[2].split(",") if one.strip()):
         raise Unreadable(f"{line!r} is no requirement by version")
     return normal(found[1]), found[2].strip(), (found[3] or "").strip()
 

@@ -56,11 +56,13 @@ def automatic_upgrades(host: Host) -> AutomaticUpgrades:
         words = [word for block in lists for word in re.findall(r'"([^"]+)"', block)]
         enabled = bool(switch) and switch[-1] not in ("0", "false")
         return AutomaticUpgrades(tool="unattended-upgrades", enabled=enabled, excluded=tuple(sorted(words)))
-    settings = host.read("/etc/dnf/automatic.conf")
+    automatic = or_none(host.read, "/etc/dnf/automatic.conf")
+    if automatic is None:
+        raise Absent("nothing that upgrades packages by itself is installed")
     excludes = re.findall(r"^\s*exclude(?:pkgs)?\s*=\s*(.+)$", text(host, "/etc/dnf/dnf.conf") or "", re.MULTILINE)
     return AutomaticUpgrades(
         tool="dnf-automatic",
-        enabled=re.search(r"^\s*apply_updates\s*=\s*(yes|true|1|on)\s*$", settings, re.M | re.I) is not None,
+        enabled=re.search(r"^\s*apply_updates\s*=\s*(yes|true|1|on)\s*$", automatic, re.M | re.I) is not None,
         excluded=tuple(sorted(word for line in excludes for word in re.split(r"[\s,]+", line.strip()) if word)),
     )
 

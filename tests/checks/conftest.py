@@ -267,6 +267,7 @@ HEALTHY: dict[type, Any] = {
         Rollout(repository="provision/smoke", tag="cu130-111111111111", previous_tag="", labels={}),
         Spec(),
         # records inside facts
+        CudaToolkit(path="/usr/local/cuda-13.0", version="13.0", nvcc=True),
         _GPU,
         _CARD,
         _MOUNT,

@@ -38,6 +38,16 @@ def test_iso050_wants_safetensors(a: Any, messages: Any, pickles: tuple[str, ...
     assert messages("ISO050", a(ModelFiles, folders=(a(ModelFolder, pickles=pickles),))) == said
 
 
+def test_iso050_never_takes_what_was_not_seen_for_safe(a: Any, run_check: Any) -> None:
+    part = a(ModelFiles, folders=(a(ModelFolder, whole=False),))
+    result = run_check("ISO050", part)
+    assert (result.outcome, result.reason) == ("unknown", f"{HUB} holds more than the 9 files that were looked at")
+    dead = a(ModelFiles, not_seen=("/mnt/models does not answer",))
+    assert run_check("ISO050", dead).reason == "/mnt/models does not answer"
+    both = a(ModelFiles, folders=(a(ModelFolder, pickles=("a.bin",)),), not_seen=("/mnt/models does not answer",))
+    assert run_check("ISO050", both).outcome == "found"
+
+
 @pytest.mark.parametrize(("configs", "found"), [((), 0), (("m/config.json",), 1)])
 def test_iso051_says_which_models_bring_code(a: Any, messages: Any, configs: tuple[str, ...], found: int) -> None:
     said = messages("ISO051", a(ModelFiles, folders=(a(ModelFolder, remote_code=configs),)))
