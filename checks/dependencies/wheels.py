@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from provision.catalog.version import numbers, older
 from provision.check import ERROR, Finding, NotApplicable, check
 from provision.checks._words import listed
-from provision.fact import Missing
+from provision.fact import Absent, Missing
 from provision.facts.linkage import Linkage
 from provision.facts.metadata import PythonMetadata
 from provision.facts.native import EnvironmentLinks
@@ -63,7 +63,7 @@ def _fits_python(tag: str, own: str) -> bool:
 
 @check("DEP057", ERROR, cause="glibc-or-manylinux-too-old")
 def package_needs_newer_c_library(
-    metadata: PythonMetadata, linkage: Linkage | Missing, system: System
+    metadata: PythonMetadata, linkage: Linkage | Absent | Missing, system: System
 ) -> Iterator[Finding]:
     """An installed package needs a newer C library than the system has.
 
@@ -95,7 +95,7 @@ def package_needs_newer_c_library(
             )
 
 
-def _wanting(linkage: Linkage | Missing, prefix: str, glibc: str) -> list[str]:
+def _wanting(linkage: Linkage | Absent | Missing, prefix: str, glibc: str) -> list[str]:
     if not isinstance(linkage, Linkage):
         return []
     files = [w for e in linkage.environments if e.prefix == prefix for w in e.wanting]
