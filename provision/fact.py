@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 from provision import codec
 from provision.errors import CodecError, UsageError
+from provision.record import record
 
 if TYPE_CHECKING:
     from typing import dataclass_transform
@@ -72,57 +73,9 @@ FACTS: dict[str, type] = {}
 PROBES: dict[str, Probe] = {}
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True)
-def record(cls: type[T]) -> type[T]:
-    """A frozen, keyword-only dataclass, made without the code that ``dataclasses`` compiles for each one.
-
-    That code took half of the doctor's start (100 records, 60 of 120 ms; measured 2026-11-24, 2 cores).
-    """
-    cls.__doc__ = cls.__doc__ or cls.__name__  # else dataclass() works out a signature for one
-    made = dataclasses.dataclass(init=False, repr=False, eq=False, kw_only=True, slots=True)(cls)
-    shape: Any = made
-    shape._names = tuple(field.name for field in dataclasses.fields(shape))
-    shape.__init__, shape.__repr__, shape.__eq__, shape.__hash__ = _fill, _spell, _same, _hash
-    shape.__setattr__ = shape.__delattr__ = _refuse
-    return made
-
-
-def _fill(self: Any, **values: Any) -> None:
-    for field in dataclasses.fields(self):
-        if field.name in values:
-            value = values.pop(field.name)
-        elif field.default is not dataclasses.MISSING:
-            value = field.default
-        elif field.default_factory is not dataclasses.MISSING:
-            value = field.default_factory()
-        else:
-            raise TypeError(f"{type(self).__name__} lacks {field.name}")
-        object.__setattr__(self, field.name, value)
-    if values:
-        raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(values))}")
-
-
-def _spell(self: Any) -> str:
-    return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in self._names)})"
-
-
-def _same(self: Any, other: Any) -> bool:
-    if type(self) is not type(other):
-        return False
-    return all(getattr(self, name) == getattr(other, name) for name in self._names)
-
-
-def _hash(self: Any) -> int:
-    return hash((type(self), *(getattr(self, name) for name in self._names)))
-
-
-def _refuse(self: Any, name: str, *_: Any) -> None:
-    raise dataclasses.FrozenInstanceError(f"cannot change {type(self).__name__}.{name}")
-
-
-@dataclass_transform(frozen_default=True, kw_only_default=True)
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,))
 def fact(cls: type[T]) -> type[T]:
-    """A record whose class name is its name in snapshots."""
+    """A frozen, keyword-only record whose class name is its name in snapshots."""
     made = record(cls)
     if made.__name__ in FACTS:
         raise TypeError(f"two facts are called {made.__name__}")
@@ -296,5 +249,4 @@ __all__ = [
     "collect",
     "fact",
     "probe",
-    "record",
 ]

@@ -48,7 +48,7 @@ def test_a_cause_says_what_it_is_who_names_it_and_what_it_explains() -> None:
     row = cause.table()["driver-not-loaded"]
     assert text.startswith(f"driver-not-loaded (cause)\n\n{row.line}.\n\nNamed by: CUD001")
     assert f"Explains: {', '.join(row.explains)}\n" in text
-    assert text.endswith("Explained by: nouveau-loaded\n")
+    assert text.endswith("Explained by: driver-module-not-built, nouveau-loaded, secure-boot-refuses-module\n")
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ import posixpath
 from collections.abc import Iterator
 from typing import Literal
 
-from provision.fact import Absent, Missing, fact, probe, record
+from provision.fact import Absent, Missing, fact, probe
 from provision.facts.disks import Mount, Mounts
 from provision.host import Host, or_none
+from provision.record import record
 
 Purpose = Literal["models", "compiled", "temporary"]
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from provision.fact import Missing, NotKnown, fact, probe, record
+from provision.fact import Missing, NotKnown, fact, probe
 from provision.facts.docker import Docker
 from provision.host import Host, or_none
+from provision.record import record
 
 _MOST = 32  # containers that are asked for one by one
 

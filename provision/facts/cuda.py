@@ -6,10 +6,11 @@ import json
 import posixpath
 import re
 
-from provision.fact import Absent, fact, probe, record
+from provision.fact import Absent, fact, probe
 from provision.facts import libraries
 from provision.facts.packages import Packages
 from provision.host import Host, or_none
+from provision.record import record
 
 
 @record

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from provision.fact import Missing, NotKnown, fact, probe, record
+from provision.fact import Missing, NotKnown, fact, probe
 from provision.host import Host, or_none
+from provision.record import record
 
 
 @record

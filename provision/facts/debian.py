@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from provision.fact import Absent, fact, probe, record
+from provision.fact import Absent, fact, probe
 from provision.host import Host, or_none
+from provision.record import record
 
 
 @fact

@@ -6,8 +6,9 @@ import posixpath
 import re
 from typing import Literal
 
-from provision.fact import Absent, NotKnown, fact, probe, record
+from provision.fact import Absent, NotKnown, fact, probe
 from provision.host import Host, or_none, together
+from provision.record import record
 
 Transport = Literal["nvme", "sata", "sas", "scsi", "virtio", "usb", "mmc", "xen", "hyperv", "raid", "other"]
 

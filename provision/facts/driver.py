@@ -6,9 +6,10 @@ import posixpath
 import re
 from typing import Literal
 
-from provision.fact import Absent, Missing, fact, probe, record
+from provision.fact import Absent, Missing, fact, probe
 from provision.facts import libraries
 from provision.host import Host, or_none
+from provision.record import record
 
 _PROC = "/proc/driver/nvidia/version"
 _SYS = "/sys/module/nvidia/version"

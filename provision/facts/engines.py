@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal, cast
 
-from provision.fact import Absent, fact, probe, record
+from provision.fact import Absent, fact, probe
 from provision.facts.daemons import Daemons
 from provision.facts.debian import DebianPackages
 from provision.host import Host, or_none
+from provision.record import record
 
 Kind = Literal["docker.io", "docker-ce", "docker", "snap-docker", "podman", "containerd", "crio", "kubelet", "k3s"]
 

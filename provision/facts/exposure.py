@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
-from provision.fact import Absent, NotKnown, fact, probe, record
+from provision.fact import Absent, NotKnown, fact, probe
 from provision.facts.daemons import Daemons
 from provision.facts.reading import text
 from provision.host import Host, or_none
+from provision.record import record
 
 _BELOW_HOME = (
     ".aws/credentials", ".cache/huggingface/token", ".cache/huggingface/stored_tokens", ".config/gcloud/credentials.db",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import posixpath
 import re
 
-from provision.fact import Absent, fact, probe, record
+from provision.fact import Absent, fact, probe
 from provision.facts.pci import NvidiaCards
 from provision.facts.reading import text
 from provision.facts.system import System
 from provision.host import Host, or_none
+from provision.record import record
 
 
 @record

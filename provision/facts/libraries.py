@@ -6,8 +6,8 @@ import posixpath
 import re
 from typing import Literal
 
-from provision.fact import record
 from provision.host import Host, or_none
+from provision.record import record
 
 FOLDERS = (  # where drivers and toolkits put libraries, whether or not the loader's cache knows
     "/usr/lib/x86_64-linux-gnu",

@@ -11,10 +11,11 @@ import posixpath
 import re
 from collections.abc import Iterator
 
-from provision.fact import Absent, Missing, NotKnown, fact, probe, record
+from provision.fact import Absent, Missing, NotKnown, fact, probe
 from provision.facts import libraries
 from provision.facts.packages import Packages
 from provision.host import Host, or_none
+from provision.record import record
 
 _ENVIRONMENTS = 2
 _MOST = 160  # libraries in one search: torch's CUDA build loads about 60

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from provision.fact import fact, probe, record
+from provision.fact import fact, probe
 from provision.host import Host, or_none
+from provision.record import record
 
 Reach = Literal["all", "some", "loopback"]
 

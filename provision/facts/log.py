@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from provision.fact import Absent, Missing, fact, probe, record
+from provision.fact import Absent, Missing, fact, probe
 from provision.host import Host
+from provision.record import record
 
 _KEEP = 100
 _TIME = r"^(?:\[\s*(?P<time>\d+\.\d+)\] )?.*"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-from provision.fact import Missing, fact, probe, record
+from provision.fact import Missing, fact, probe
 from provision.facts.reading import chosen, text, whole
 from provision.host import Host
+from provision.record import record
 
 
 @record

@@ -6,12 +6,13 @@ import posixpath
 import re
 from collections.abc import Iterator
 
-from provision.fact import Absent, NotKnown, fact, probe, record
+from provision.fact import Absent, NotKnown, fact, probe
 from provision.facts import requirement
 from provision.facts.packages import PackageEnvironment, Packages
 from provision.facts.reading import text
 from provision.facts.system import System
 from provision.host import Host, or_none
+from provision.record import record
 
 _ENVIRONMENTS = 3  # the one in use first; each costs a few hundred small files
 _DISTRIBUTION_OWN = "/usr/lib/python3/dist-packages"  # the distribution patches what these require

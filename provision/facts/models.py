@@ -6,10 +6,11 @@ import json
 import posixpath
 from collections.abc import Iterator
 
-from provision.fact import Absent, Missing, NotKnown, fact, probe, record
+from provision.fact import Absent, Missing, NotKnown, fact, probe
 from provision.facts.caches import CacheFolder, CacheFolders
 from provision.facts.disks import Mounts
 from provision.host import Host, or_none
+from provision.record import record
 
 _PICKLES = (".bin", ".ckpt", ".pkl", ".pt", ".pth")
 _NOT_WEIGHTS = ("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt")

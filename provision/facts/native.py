@@ -5,10 +5,11 @@ from __future__ import annotations
 import posixpath
 import re
 
-from provision.fact import Absent, fact, probe, record
+from provision.fact import Absent, fact, probe
 from provision.facts.packages import Packages
 from provision.facts.reading import text
 from provision.host import Host, or_none
+from provision.record import record
 
 
 @record

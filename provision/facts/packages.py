@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
-from provision.fact import Absent, fact, probe, record
+from provision.fact import Absent, fact, probe
 from provision.facts.python import Pythons
 from provision.host import Host, or_none
+from provision.record import record
 
 Kind = Literal["venv", "conda", "system", "user"]
 _NAMES = frozenset(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import posixpath
 import re
 
-from provision.fact import Absent, NotKnown, fact, probe, record
+from provision.fact import Absent, NotKnown, fact, probe
 from provision.host import Host, or_none
+from provision.record import record
 
 _NVIDIA = "10de"
 _CLASSES = ("0300", "0302")  # VGA and 3D controllers; 0403 is the card's sound, 0680 an NVSwitch

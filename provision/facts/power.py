@@ -5,9 +5,10 @@ from __future__ import annotations
 import posixpath
 import re
 
-from provision.fact import Absent, fact, probe, record
+from provision.fact import Absent, fact, probe
 from provision.facts.reading import text, whole
 from provision.host import Host
+from provision.record import record
 
 
 @fact

@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
-from provision.fact import fact, probe, record
+from provision.fact import fact, probe
 from provision.host import Host, or_none
+from provision.record import record
 
 
 @record

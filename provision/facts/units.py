@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from provision.fact import fact, probe, record
+from provision.fact import fact, probe
 from provision.facts.daemons import Daemons
 from provision.facts.system import System
 from provision.host import Host
+from provision.record import record
 
 
 @record
