@@ -8,30 +8,24 @@ die then (stuck in the kernel, as behind a hung driver) is left behind and said.
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
 import glob as globbing
 import json
 import os
-import pkgutil
 import shutil
-import signal
-import subprocess
+import stat
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from provision.child import ask_nvml, run_child, search_path
 from provision.fact import Absent, Missing, NotKnown
 
 T = TypeVar("T")
 DEADLINE_SECONDS = 2.0
-NVML_DEADLINE_SECONDS = 5.0  # without persistence mode a healthy driver first wakes every GPU: over a second each
-GRACE_SECONDS = 0.2  # after SIGKILL a healthy child is gone in about a millisecond
 READ_LIMIT_BYTES = 32 << 20  # dpkg's status file grows to several MB; a log is read through a command
 READ_CHUNK_BYTES = 1 << 18  # /proc/sys refuses one read of several MB with "cannot allocate memory" (Linux 6.18)
-OUTPUT_LIMIT_BYTES = 16 << 20
 
 
 _ROOM = {  # what statvfs is asked for: our name and C's
@@ -60,6 +54,16 @@ class Host(Protocol):
 
     def exists(self, path: str) -> bool:
         """Whether a path is there (links followed). Missing: a folder on the way is closed to us."""
+
+    def hexdump(self, path: str) -> str:
+        """A small binary file's content (a device's configuration space), two hexadecimal digits a byte."""
+
+    def node(self, path: str) -> dict[str, int]:
+        """major, minor (0 where it is no device), mode, uid, gid, may_use: whether this process may read and write it.
+
+        The kernel refuses (may_use 0) for a control group's device rules too, and nothing is opened: opening a GPU's
+        node would wake the GPU.
+        """
 
     def run(self, *command: str, timeout: float = DEADLINE_SECONDS, ok: tuple[int, ...] = (0,)) -> str:
         """Standard output of a command. Absent: no such program. Missing: no answer in time, or a status not in ``ok``."""
@@ -126,60 +130,12 @@ def together(calls: Sequence[Callable[[], T]]) -> list[T | NotKnown]:
     return result
 
 
-def search_path() -> str:
-    """PATH with the folders where administrators' programs live: cron and sudo often leave them out."""
-    return os.pathsep.join((os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"))
-
-
-def plain_environment() -> dict[str, str]:
-    """This environment with the C locale, so that messages read the same everywhere."""
-    return {**os.environ, "LC_ALL": "C", "LANGUAGE": "", "PATH": search_path()}
-
-
-def run_child(command: tuple[str, ...], timeout: float, name: str = "") -> tuple[int, str, str]:
-    """Status, output and errors of a command that is killed with its whole process group at the deadline.
-
-    ``name`` stands for the command in messages. Raises ``Absent`` (no such program) or ``Missing`` (no permission, no
-    answer in time).
-    """
-    try:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=plain_environment(),
-            start_new_session=True,
-        )
-    except FileNotFoundError:
-        raise Absent(f"{command[0]} is not installed") from None
-    except OSError as error:
-        raise Missing(f"{command[0]}: {(error.strerror or str(error)).lower()}") from None
-    try:
-        out, err = child.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        raise Missing(_give_up(child, name or " ".join(command[:3]), timeout)) from None
-    text = out[:OUTPUT_LIMIT_BYTES].decode(errors="replace"), err[:OUTPUT_LIMIT_BYTES].decode(errors="replace")
-    return child.returncode, *text
-
-
-def _give_up(child: subprocess.Popen[bytes], name: str, timeout: float) -> str:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)
-    said = f"{name} gave no answer in {timeout:g} s"
-    try:
-        child.wait(GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        return f"{said} and cannot be killed (process {child.pid} is stuck in the kernel)"
-    finally:
-        for pipe in (child.stdout, child.stderr):
-            if pipe is not None:
-                pipe.close()
-    return said
-
-
 class LocalHost:
-    """This machine."""
+    """This machine. It asks NVML once in its life; everything else it reads anew."""
+
+    def __init__(self) -> None:
+        self._asking = threading.Lock()
+        self._nvml: dict[str, Any] | NotKnown | None = None
 
     def read(self, path: str) -> str:
         try:
@@ -218,6 +174,28 @@ class LocalHost:
         except OSError as error:
             raise _why(path, error) from None
         return True
+
+    def hexdump(self, path: str) -> str:
+        try:
+            with open(path, "rb", buffering=0) as file:
+                return file.read(READ_CHUNK_BYTES).hex()
+        except OSError as error:
+            raise _why(path, error) from None
+
+    def node(self, path: str) -> dict[str, int]:
+        try:
+            found = os.stat(path)
+        except OSError as error:
+            raise _why(path, error) from None
+        device = found.st_rdev
+        return {
+            "major": os.major(device),
+            "minor": os.minor(device),
+            "mode": stat.S_IMODE(found.st_mode),
+            "uid": found.st_uid,
+            "gid": found.st_gid,
+            "may_use": int(os.access(path, os.R_OK | os.W_OK, effective_ids=True)),
+        }
 
     def run(self, *command: str, timeout: float = DEADLINE_SECONDS, ok: tuple[int, ...] = (0,)) -> str:
         status, out, err = run_child(command, timeout)
@@ -259,20 +237,15 @@ class LocalHost:
         return _get(socket, path)
 
     def nvml(self) -> dict[str, Any]:
-        program = pkgutil.get_data("provision.facts", "nvml_child.py")  # a path would not do: we may run from a zipapp
-        if program is None:
-            raise Missing("this copy of the tool came without its NVML child")
-        home = str(Path(__file__).parents[1])
-        status, out, err = run_child((sys.executable, "-c", program.decode(), home), NVML_DEADLINE_SECONDS, "NVML")
-        if status != 0:
-            last = (err.strip() or "no message").splitlines()[-1]
-            raise Missing(f"the NVML child ended with status {status}: {last}")
-        answer: dict[str, Any] = json.loads(out)
-        if "absent" in answer:
-            raise Absent(str(answer["absent"]))
-        if "missing" in answer:
-            raise Missing(str(answer["missing"]))
-        return answer
+        with self._asking:  # several probes read parts of one answer
+            if self._nvml is None:
+                try:
+                    self._nvml = ask_nvml()
+                except NotKnown as reason:
+                    self._nvml = reason
+        if isinstance(self._nvml, NotKnown):
+            raise self._nvml
+        return self._nvml
 
     def user(self) -> dict[str, Any]:
         import resource
