@@ -13,12 +13,13 @@ import glob as globbing
 import json
 import os
 import shutil
-import stat
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from provision import elf, local, unix_http
 from provision.child import ask_nvml, run_child, search_path
 from provision.fact import Absent, Missing, NotKnown
 
@@ -59,11 +60,7 @@ class Host(Protocol):
         """A small binary file's content (a device's configuration space), two hexadecimal digits a byte."""
 
     def node(self, path: str) -> dict[str, int]:
-        """major, minor (0 where it is no device), mode, uid, gid, may_use: whether this process may read and write it.
-
-        The kernel refuses (may_use 0) for a control group's device rules too, and nothing is opened: opening a GPU's
-        node would wake the GPU.
-        """
+        """A device node's numbers and permissions, and may_use: see ``provision.local.node``. Nothing is opened."""
 
     def run(self, *command: str, timeout: float = DEADLINE_SECONDS, ok: tuple[int, ...] = (0,)) -> str:
         """Standard output of a command. Absent: no such program. Missing: no answer in time, or a status not in ``ok``."""
@@ -91,6 +88,18 @@ class Host(Protocol):
 
     def interpreter(self) -> dict[str, str]:
         """version, executable and prefix of the Python that asks."""
+
+    def status(self, path: str) -> dict[str, int]:
+        """mode, uid, gid, size, folder and writable of a path: see ``provision.local.status``."""
+
+    def tree(self, top: str, depth: int = 8, most: int = 5000, may_hang: bool = False) -> dict[str, Any]:
+        """Files below a folder, bounded: see ``provision.local.tree``; in a child where the mount may hang."""
+
+    def elf(self, path: str) -> dict[str, Any]:
+        """What a shared library asks for and offers: see ``provision.elf.read``. Missing: it is no library."""
+
+    def clock(self) -> dict[str, int]:
+        """Whether the kernel's clock is synchronised: see ``provision.local.clock``."""
 
 
 def or_none(ask: Callable[..., T], *question: str, reasons: type[NotKnown] = Absent) -> T | None:
@@ -176,26 +185,10 @@ class LocalHost:
         return True
 
     def hexdump(self, path: str) -> str:
-        try:
-            with open(path, "rb", buffering=0) as file:
-                return file.read(READ_CHUNK_BYTES).hex()
-        except OSError as error:
-            raise _why(path, error) from None
+        return _asked(path, lambda: local.hexdump(path))
 
     def node(self, path: str) -> dict[str, int]:
-        try:
-            found = os.stat(path)
-        except OSError as error:
-            raise _why(path, error) from None
-        device = found.st_rdev
-        return {
-            "major": os.major(device),
-            "minor": os.minor(device),
-            "mode": stat.S_IMODE(found.st_mode),
-            "uid": found.st_uid,
-            "gid": found.st_gid,
-            "may_use": int(os.access(path, os.R_OK | os.W_OK, effective_ids=True)),
-        }
+        return _asked(path, lambda: local.node(path))
 
     def run(self, *command: str, timeout: float = DEADLINE_SECONDS, ok: tuple[int, ...] = (0,)) -> str:
         status, out, err = run_child(command, timeout)
@@ -234,7 +227,7 @@ class LocalHost:
         return {name: getattr(room, field) for name, field in _ROOM.items()}
 
     def get(self, socket: str, path: str) -> Any:
-        return _get(socket, path)
+        return unix_http.get(socket, path, DEADLINE_SECONDS)
 
     def nvml(self) -> dict[str, Any]:
         with self._asking:  # several probes read parts of one answer
@@ -244,7 +237,7 @@ class LocalHost:
                 except NotKnown as reason:
                     self._nvml = reason
         if isinstance(self._nvml, NotKnown):
-            raise self._nvml
+            raise type(self._nvml)(self._nvml.reason)
         return self._nvml
 
     def user(self) -> dict[str, Any]:
@@ -259,34 +252,37 @@ class LocalHost:
     def interpreter(self) -> dict[str, str]:
         return {"version": ".".join(map(str, sys.version_info[:3])), "executable": sys.executable, "prefix": sys.prefix}
 
+    def status(self, path: str) -> dict[str, int]:
+        return _asked(path, lambda: local.status(path))
+
+    def tree(self, top: str, depth: int = 8, most: int = 5000, may_hang: bool = False) -> dict[str, Any]:
+        if may_hang:  # -S and not -I: the child must find the package that this process runs from
+            say = "import json,sys;sys.path.insert(0,sys.argv[4]);from provision import local as l;a=sys.argv;"
+            tell = "print(json.dumps(l.tree(a[1],int(a[2]),int(a[3]))))"
+            home = str(Path(__file__).parents[1])
+            child = (sys.executable, "-S", "-c", say + tell, top, str(depth), str(most), home)
+            found: dict[str, Any] = json.loads(self.run(*child))
+            return found
+        return _asked(top, lambda: local.tree(top, depth, most))
+
+    def elf(self, path: str) -> dict[str, Any]:
+        try:
+            return _asked(path, lambda: elf.read(path))
+        except elf.NotElf as error:
+            raise Missing(f"{path}: {error}") from None
+
+    def clock(self) -> dict[str, int]:
+        return _asked("the kernel's clock", local.clock)
+
+
+def _asked(path: str, ask: Callable[[], T]) -> T:
+    try:
+        return ask()
+    except OSError as error:
+        raise _why(path, error) from None
+
 
 def _why(path: str, error: OSError) -> NotKnown:
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return Absent(f"{path} is not there")
     return Missing(f"{path}: {(error.strerror or str(error)).lower()}")
-
-
-def _get(path_of_socket: str, path: str) -> Any:
-    """One HTTP/1.0 exchange: short enough to need no library, and it works where the engine's client is not installed."""
-    import socket
-
-    try:
-        with socket.socket(socket.AF_UNIX) as line:
-            line.settimeout(DEADLINE_SECONDS)
-            line.connect(path_of_socket)
-            line.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
-            answer = b"".join(iter(lambda: line.recv(65536), b""))
-    except (FileNotFoundError, NotADirectoryError):
-        raise Absent(f"{path_of_socket} is not there") from None
-    except TimeoutError:
-        raise Missing(f"{path_of_socket} gave no answer in {DEADLINE_SECONDS:g} s") from None
-    except OSError as error:
-        raise Missing(f"{path_of_socket}: {(error.strerror or str(error)).lower()}") from None
-    head, _, body = answer.partition(b"\r\n\r\n")
-    status = head.split(b" ", 2)[1:2]
-    if status != [b"200"]:
-        raise Missing(f"{path_of_socket}: GET {path} answered {head.splitlines()[:1]}")
-    try:
-        return json.loads(body)
-    except ValueError:
-        raise Missing(f"{path_of_socket}: GET {path} answered no JSON") from None
