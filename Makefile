@@ -51,8 +51,8 @@ test-gpu: venv  ## facts, doctor and proofs on the machine at hand, with the tor
 	@.venv/bin/provision doctor || test $$? -eq 1
 	@exec .venv/bin/provision verify --here
 
-bench: .venv/.test  ## time provision against named peers, in one run
-	@.venv/bin/python -m pytest tests/bench -q -s --run-bench
+bench: .venv/.test .venv-smoke/.made  ## time provision against named peers in one run; writes docs/measured.md
+	@PROVISION_SMOKE_PYTHON="$(CURDIR)/.venv-smoke/bin/python" .venv/bin/python -m pytest tests/bench -q -s --run-bench
 
 locks: venv  ## make every lock again
 	@.venv/bin/provision lock

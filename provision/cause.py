@@ -9,12 +9,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
 from typing import Literal
 
-import tomllib
-
-from provision import codec
+from provision import catalog, codec
 from provision.check import Finding, Result, Severity
 
 Certainty = Literal["certain", "likely", "possible"]
@@ -47,8 +44,7 @@ class Cause:
 @functools.cache
 def table() -> Mapping[str, CauseRow]:
     """The causes table."""
-    text = (resources.files("provision.catalog") / "causes.toml").read_text(encoding="utf-8")
-    return codec.load(dict[str, CauseRow], tomllib.loads(text))
+    return codec.load(dict[str, CauseRow], catalog.read("causes.toml"))
 
 
 def explained_by(cause: str) -> frozenset[str]:

@@ -187,6 +187,35 @@ def lock(ctx: click.Context, variants: tuple[str, ...], only_check: bool, crossc
     ctx.exit(code)
 
 
+@main.group()
+def catalog() -> None:
+    """The tables behind the checks: which torch needs which driver, what an Xid means, with their sources."""
+
+
+@catalog.command()
+@click.argument("table", required=False)
+@_JSON
+def show(table: str | None, as_json: bool) -> None:
+    """A table with the source and date of each row; without a name, which tables there are.
+
+    Example:  provision catalog show torch_releases
+    """
+    from provision.catalog import command
+
+    _emit(command.show(table, as_json))
+
+
+@catalog.command()
+def refresh() -> None:
+    """Make the tables again that follow from the package index (in a checkout), and say which rows moved.
+
+    Example:  provision catalog refresh
+    """
+    from provision.catalog import command
+
+    _emit(command.refresh())
+
+
 @main.command()
 @_SPEC
 @click.option("--facts", "facts_path", metavar="FILE", help="Plan for this snapshot instead of this machine.")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 from provision import codec
 from provision.errors import CodecError, UsageError
+from provision.record import record
 
 if TYPE_CHECKING:
     from typing import dataclass_transform
@@ -72,14 +73,14 @@ FACTS: dict[str, type] = {}
 PROBES: dict[str, Probe] = {}
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True)
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,))
 def fact(cls: type[T]) -> type[T]:
     """A frozen, keyword-only record whose class name is its name in snapshots."""
-    record = dataclasses.dataclass(frozen=True, kw_only=True, slots=True)(cls)
-    if record.__name__ in FACTS:
-        raise TypeError(f"two facts are called {record.__name__}")
-    FACTS[record.__name__] = record
-    return record
+    made = record(cls)
+    if made.__name__ in FACTS:
+        raise TypeError(f"two facts are called {made.__name__}")
+    FACTS[made.__name__] = made
+    return made
 
 
 def split_optional(annotation: Any) -> tuple[type, tuple[type[NotKnown], ...]]:

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -27,6 +26,8 @@ def folder_name(machine: str) -> str:
     """A machine's name as a folder: plain names stay, any other is made safe and told apart by a hash of itself."""
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", machine):
         return machine
+    import hashlib
+
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", machine).strip("-.")[:40] or "machine"
     return f"{safe}-{hashlib.sha256(machine.encode()).hexdigest()[:8]}"
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
-from importlib import resources
 from typing import Any, Literal, TypeVar
 
-import tomllib
-
-from provision import codec
+from provision import catalog, codec
 from provision.catalog.version import numbers
 
 T = TypeVar("T")
@@ -52,6 +49,25 @@ class Wheel:
     cuda: str
     architectures: tuple[str, ...]
     ptx: bool
+    source: str
+    date: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class TorchRelease:
+    """What torch's default Linux x86_64 wheels of one release need and bring; empty where METADATA pins none.
+
+    ``pythons``: CPython minors with a wheel ("3.12"). ``glibc``: the least that the wheel's tag admits.
+    """
+
+    torch: str
+    requires_python: str
+    pythons: tuple[str, ...]
+    glibc: str
+    cuda: str
+    cudnn: str
+    nccl: str
+    triton: str
     source: str
     date: str
 
@@ -168,6 +184,12 @@ def wheels() -> tuple[Wheel, ...]:
 
 
 @functools.cache
+def torch_releases() -> dict[str, TorchRelease]:
+    """torch's releases by version."""
+    return {row.torch: row for row in _read("torch_releases.toml", dict[str, tuple[TorchRelease, ...]])["release"]}
+
+
+@functools.cache
 def pins() -> tuple[Pin, ...]:
     """Inference engines and the torch they require."""
     return _read("engine_torch.toml", dict[str, tuple[Pin, ...]])["pin"]
@@ -198,8 +220,7 @@ def minimum_driver(cuda: str) -> str | None:
 
 
 def _read(name: str, shape: type[T]) -> T:
-    text = (resources.files("provision.catalog") / name).read_text(encoding="utf-8")
-    return codec.load(shape, _plain(tomllib.loads(text)))
+    return codec.load(shape, _plain(catalog.read(name)))
 
 
 def _plain(value: Any) -> Any:

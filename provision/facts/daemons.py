@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from provision.fact import Missing, NotKnown, fact, probe
 from provision.host import Host, or_none
+from provision.record import record
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Daemon:
     name: str  # the kernel's name for it (/proc/PID/comm): "dockerd", "kubelet"
     pid: int

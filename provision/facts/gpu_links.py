@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from provision import codec
 from provision.fact import Absent, Missing, fact, probe
 from provision.facts.gpus import section
 from provision.facts.pci import NvidiaCards
 from provision.host import Host
+from provision.record import record
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class NvLink:
     link: int
     active: bool  # an inactive link may just have nothing at its other end: a card without a bridge
@@ -23,7 +22,7 @@ class NvLink:
     crc_errors: int | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class LinkedGpu:
     index: int
     nvlinks: tuple[NvLink, ...]  # empty: no NVLink on this card
@@ -33,7 +32,7 @@ class LinkedGpu:
     unread: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class GpuPair:
     first: int
     second: int

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from provision.fact import Absent, Missing, NotKnown, fact, probe
@@ -13,9 +12,10 @@ from provision.facts.docker import CdiSpecs
 from provision.facts.driver import NvidiaDriver
 from provision.facts.pci import NvidiaCards
 from provision.host import Host, or_none
+from provision.record import record
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class DeviceNode:
     path: str  # "/dev/nvidia0"
     major: int
@@ -46,7 +46,7 @@ class FabricManager:
     version: str  # "580.82.07", must be the driver's own
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class CdiNode:
     path: str
     spec: str  # the file that names it

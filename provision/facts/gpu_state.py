@@ -6,16 +6,15 @@ the field: then the question failed, for the reason beside it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from provision import codec
 from provision.fact import Absent, Missing, fact, probe
 from provision.facts.gpus import section
 from provision.facts.pci import NvidiaCards
 from provision.host import Host
+from provision.record import record
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class GpuClock:
     index: int
     sm_mhz: int | None  # now; an idle GPU clocks down
@@ -42,7 +41,7 @@ class GpuClocks:
     gpus: tuple[GpuClock, ...]  # by index; those that answer
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class GpuError:
     """Counts of one GPU. ``since_load``: since the driver was loaded; ``ever``: in the life of the card."""
 
@@ -72,21 +71,21 @@ class GpuErrors:
     gpus: tuple[GpuError, ...]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class MigDevice:
     number: int
     slices: int | None  # of the GPU's compute slices
     memory_bytes: int | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class GpuProcess:
     pid: int  # as the host numbers processes
     kind: str  # "compute" or "graphics"
     memory_bytes: int | None  # None: the driver does not say (another container's process, MIG)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class GpuMode:
     index: int
     compute_mode: str | None  # "default", "exclusive process", "prohibited"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from provision import codec
 from provision.fact import Absent, Missing, fact, probe
 from provision.facts.pci import NvidiaCards
 from provision.host import Host
+from provision.record import record
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Gpu:
     """One GPU. None: this card or this mode does not have the query (NVML answers NOT_SUPPORTED)."""
 
@@ -32,7 +32,7 @@ class Gpu:
     process_count: int | None  # compute processes; other users' are counted too
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class LostGpu:
     index: int
     reason: str  # "the GPU fell off the bus or is otherwise out of reach"

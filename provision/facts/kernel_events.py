@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 _LENGTH = 300  # characters kept of a message
 _PCI = r"(?P<device>[0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}(?:\.\d)?)"
 _GPU = rf"(?:GPU |PCI:|nvidia ){_PCI}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class KernelEvent:
     kind: str  # a name of KINDS
     device: str | None  # "0000:01:00.0", "nvme0n1", "libnccl.so.2": what it is about, where the line says so

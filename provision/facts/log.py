@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from provision.fact import Absent, Missing, fact, probe
 from provision.facts.kernel_events import KernelEvent, events, lines_of
 from provision.host import Host
+from provision.record import record
 
 _KEEP = 100
 _TIME = r"^(?:\[\s*(?P<time>\d+\.\d+)\] )?.*?"
@@ -21,7 +21,7 @@ _OOM = re.compile(
 _JOURNAL = ("journalctl", "-k", "-b", "-o", "short-monotonic", "--no-pager", "-q")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Xid:
     code: int
     pci_address: str  # "0000:01:00", as the driver prints it: without the function
@@ -31,7 +31,7 @@ class Xid:
     process: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class OomKill:
     process: str
     pid: int

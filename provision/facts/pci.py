@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
 
 from provision.fact import Absent, NotKnown, fact, probe
 from provision.host import Host, or_none
+from provision.record import record
 
 _NVIDIA = "10de"
 _CLASSES = ("0300", "0302")  # VGA and 3D controllers; 0403 is the card's sound, 0680 an NVSwitch
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class PciCard:
     address: str  # "0000:01:00.0", as in /sys/bus/pci/devices
     vendor_id: str  # "10de", four hexadecimal digits as lspci -nn prints them

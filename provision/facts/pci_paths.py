@@ -5,11 +5,11 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from provision.fact import Absent, NotKnown, fact, probe
 from provision.facts.pci import NvidiaCards, lanes, megatransfers
 from provision.host import Host, or_none
+from provision.record import record
 
 _BUS = "/sys/bus/pci/devices"
 _ADDRESS = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
@@ -18,7 +18,7 @@ _EXTENDED, _ACS, _CONTROL = 0x100, 0x000D, 6
 _ACS_BITS = ((0, "source validation"), (2, "request redirect"), (3, "completion redirect"), (4, "upstream forwarding"))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Bridge:
     address: str
     link_width_max: int | None  # lanes it is wired for; None where it says none (a root port in a virtual machine)
@@ -26,7 +26,7 @@ class Bridge:
     acs: tuple[str, ...] | None  # access controls switched on; None: the configuration space is closed to this user
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class CardPath:
     address: str
     bridges: tuple[str, ...]  # from the root port to the card

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from importlib import resources
 from typing import Literal
 
-import tomllib
-
+from provision import catalog
 from provision.fact import Absent, Missing, Snapshot
 from provision.facts.pci import NvidiaCards
 from provision.plan.promise import Promise
@@ -39,8 +37,7 @@ class Cuda:
             reason = f"{len(cards.cards)} NVIDIA card(s) on the PCI bus; torch's default wheels are built for CUDA 13.0"
         if chosen == "cpu":
             return cls(accelerator="cpu", device="cpu", minimum_driver=None, architectures=(), reasons=(reason,))
-        text = (resources.files("provision.catalog") / "accelerators.toml").read_text(encoding="utf-8")
-        row = tomllib.loads(text)[chosen]
+        row = catalog.read("accelerators.toml")[chosen]
         return cls(
             accelerator=chosen,
             device="cuda",

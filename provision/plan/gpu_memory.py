@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from importlib import resources
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +13,7 @@ from provision.plan.promise import Promise, figures
 
 def model_folder() -> Path:
     """The bundled model."""
-    return Path(str(resources.files("provision.payload.smoke") / "model"))
+    return Path(__file__).parents[1] / "payload/smoke/model"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

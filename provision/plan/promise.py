@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from importlib import resources
 from typing import Any
 
-import tomllib
+from provision import catalog
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,5 +20,4 @@ class Promise:
 @functools.cache
 def figures() -> dict[str, Any]:
     """``catalog/smoke.toml``: the measured figures behind the promises, with where and when each was measured."""
-    text = (resources.files("provision.catalog") / "smoke.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)
+    return catalog.read("smoke.toml")

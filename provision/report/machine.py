@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from importlib import resources
 from typing import Any
 
-from provision import check, codec
+from provision import catalog, check, codec
 from provision.cause import Cause
 from provision.check import Result
 
@@ -78,6 +77,6 @@ def text(value: Any) -> str:
 
 def schema() -> dict[str, Any]:
     """The JSON schema of ``document``."""
-    content = (resources.files("provision.catalog") / "doctor.schema.json").read_text(encoding="utf-8")
+    content = (catalog.FOLDER / "doctor.schema.json").read_text(encoding="utf-8")
     loaded: dict[str, Any] = json.loads(content)
     return loaded
