@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from provision.fact import Missing, NotKnown, fact, probe
 from provision.host import Host, or_none
-from provision.record import record
 
 
-@record
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Daemon:
     name: str  # the kernel's name for it (/proc/PID/comm): "dockerd", "kubelet"
     pid: int

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from provision.fact import Absent, Missing, fact, probe
 from provision.host import Host, or_none
-from provision.record import record
 
 OUR_LABELS = "io.provision."
 _SETTINGS = "/etc/docker/daemon.json"
@@ -46,7 +46,7 @@ class DaemonJson:
     error: str | None  # why it is no JSON object: the engine would refuse to start with it
 
 
-@record
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Image:
     id: str
     tags: tuple[str, ...]
@@ -59,7 +59,7 @@ class Images:
     images: tuple[Image, ...]  # only those that carry one of our labels; may be empty
 
 
-@record
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CdiSpec:
     path: str
     kind: str  # "nvidia.com/gpu"

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from provision.record import record
+
 _LENGTH = 300  # characters kept of a message
 _PCI = r"(?P<device>[0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}(?:\.\d)?)"
 _GPU = rf"(?:GPU |PCI:|nvidia ){_PCI}"

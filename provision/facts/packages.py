@@ -5,12 +5,12 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 from provision.fact import Absent, fact, probe
 from provision.facts.python import Pythons
 from provision.host import Host, or_none
-from provision.record import record
 
 Kind = Literal["venv", "conda", "system", "user"]
 _NAMES = frozenset(
@@ -29,14 +29,14 @@ _COMPANIONS = frozenset({"protobuf", "pydantic", "setuptools"})  # said beside o
 _OWN = frozenset({"nvidia-ml-py"})  # this tool brings it into its own environment
 
 
-@record
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TorchBuild:
     version: str  # "2.13.0+cpu"
     cuda: str | None  # "12.6": what torch/version.py says it was built for; None: a build without CUDA
     hip: str | None  # ROCm builds: "6.2.41133"
 
 
-@record
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PackageEnvironment:
     prefix: str
     kind: Kind  # "system": a Python's own packages; "user": pip install --user

@@ -5,21 +5,21 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 from provision.fact import fact, probe
 from provision.host import Host, or_none
-from provision.record import record
 
 
-@record
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PythonFound:
     path: str  # "/usr/bin/python3.11"; launchers that are scripts (pyenv's shims) are left out
     version: str  # as far as it is known without running it: "3.11" or "3.11.7"
     externally_managed: bool  # PEP 668: pip refuses to install into it
 
 
-@record
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PythonEnvironment:
     prefix: str
     kind: Literal["venv", "conda"]
