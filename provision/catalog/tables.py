@@ -163,6 +163,17 @@ class Telemetry:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class PcieGeneration:
+    """``per_lane_hundred_minutes``: corrected errors of one lane in 100 minutes at a bit error rate of 1e-12."""
+
+    generation: int
+    mts: int
+    per_lane_hundred_minutes: int
+    source: str
+    date: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Thresholds:
     """``thresholds.toml``."""
 
@@ -174,43 +185,49 @@ class Thresholds:
 @functools.cache
 def drivers() -> Drivers:
     """CUDA and the NVIDIA driver."""
-    return _read("drivers.toml", Drivers)
+    return read("drivers.toml", Drivers)
 
 
 @functools.cache
 def wheels() -> tuple[Wheel, ...]:
     """GPU architectures of torch's wheels."""
-    return _read("torch_arch.toml", dict[str, tuple[Wheel, ...]])["wheel"]
+    return read("torch_arch.toml", dict[str, tuple[Wheel, ...]])["wheel"]
 
 
 @functools.cache
 def torch_releases() -> dict[str, TorchRelease]:
     """torch's releases by version."""
-    return {row.torch: row for row in _read("torch_releases.toml", dict[str, tuple[TorchRelease, ...]])["release"]}
+    return {row.torch: row for row in read("torch_releases.toml", dict[str, tuple[TorchRelease, ...]])["release"]}
 
 
 @functools.cache
 def pins() -> tuple[Pin, ...]:
     """Inference engines and the torch they require."""
-    return _read("engine_torch.toml", dict[str, tuple[Pin, ...]])["pin"]
+    return read("engine_torch.toml", dict[str, tuple[Pin, ...]])["pin"]
 
 
 @functools.cache
 def xids() -> dict[int, XidRow]:
     """Xid codes."""
-    return {row.code: row for row in _read("xid.toml", dict[str, tuple[XidRow, ...]])["xid"]}
+    return {row.code: row for row in read("xid.toml", dict[str, tuple[XidRow, ...]])["xid"]}
 
 
 @functools.cache
 def allocator() -> Allocator:
     """Torch's allocator setting."""
-    return _read("allocator.toml", Allocator)
+    return read("allocator.toml", Allocator)
+
+
+@functools.cache
+def pcie() -> tuple[PcieGeneration, ...]:
+    """PCIe generations and the corrected errors that a healthy link may have."""
+    return read("pcie.toml", dict[str, tuple[PcieGeneration, ...]])["generation"]
 
 
 @functools.cache
 def thresholds() -> Thresholds:
     """Limits, first releases and telemetry switches."""
-    return _read("thresholds.toml", Thresholds)
+    return read("thresholds.toml", Thresholds)
 
 
 def minimum_driver(cuda: str) -> str | None:
@@ -219,7 +236,8 @@ def minimum_driver(cuda: str) -> str | None:
     return next((row.minimum_driver for row in drivers().major if (row.cuda,) == major), None)
 
 
-def _read(name: str, shape: type[T]) -> T:
+def read(name: str, shape: type[T]) -> T:
+    """A table of the catalogue as records of ``shape``."""
     return codec.load(shape, _plain(catalog.read(name)))
 
 

@@ -63,9 +63,9 @@ class Asker:
         self._nvml, self.meaning = nvml, meaning
         self.unread: list[list[str]] = []
 
-    def __call__(self, field: str, functions: str, *args: Any) -> Any:
+    def __call__(self, fields: str, functions: str, *args: Any) -> Any:
         """The value of the first of ``functions`` ("new old") that the driver has; None where there is no such thing
-        here, or where ``unread`` says why it was not read."""
+        here, or where ``unread`` says for each of ``fields`` why it was not read."""
         why = ""
         for function in functions.split():
             try:
@@ -78,7 +78,7 @@ class Asker:
                 why = self.meaning(error.value)
                 if error.value != FUNCTION_NOT_FOUND:
                     break
-        self.unread.append([field, why])
+        self.unread += [[name, why] for name in fields.split()]
         return None
 
 
@@ -136,8 +136,10 @@ def clocks(ask: Asker, nvml: Any, gpu: Any) -> dict[str, Any]:
 
 
 def errors(ask: Asker, nvml: Any, gpu: Any) -> dict[str, Any]:
-    ecc = ask("ecc", "nvmlDeviceGetEccMode", gpu)
-    rows = ask("row_remap", "nvmlDeviceGetRemappedRows", gpu)
+    ecc = ask("ecc ecc_pending", "nvmlDeviceGetEccMode", gpu)
+    rows = ask(
+        "remapped_corrected remapped_uncorrected row_remap_pending row_remap_failed", "nvmlDeviceGetRemappedRows", gpu
+    )
     spare = ask("banks_without_spare_rows", "nvmlDeviceGetRowRemapperHistogram", gpu)
     sram = _filled(ask, nvml, "sram_threshold_exceeded", "nvmlDeviceGetSramEccErrorStatus", gpu)
     retired = [ask("retired_pages", "nvmlDeviceGetRetiredPages", gpu, cause) for cause in (0, 1)]
@@ -181,7 +183,7 @@ def inforom_valid(ask: Asker, nvml: Any, gpu: Any) -> bool | None:
 
 def modes(ask: Asker, nvml: Any, gpu: Any) -> dict[str, Any]:
     bar1 = ask("bar1_bytes", "nvmlDeviceGetBAR1MemoryInfo", gpu)
-    memory = ask("reserved_bytes", "nvmlDeviceGetMemoryInfo", gpu, nvml.nvmlMemory_v2)
+    memory = ask("used_bytes reserved_bytes", "nvmlDeviceGetMemoryInfo", gpu, nvml.nvmlMemory_v2)
     virtual = ask("virtualization", "nvmlDeviceGetVirtualizationMode", gpu)
     mode = ask("compute_mode", "nvmlDeviceGetComputeMode", gpu)
     mig = ask("mig_devices", "nvmlDeviceGetMigMode", gpu)
@@ -230,7 +232,7 @@ def mig_devices(ask: Asker, nvml: Any, gpu: Any) -> list[dict[str, Any]]:
 
 
 def links(ask: Asker, nvml: Any, gpu: Any) -> dict[str, Any]:
-    fabric = _filled(ask, nvml, "fabric", "nvmlDeviceGetGpuFabricInfoV", gpu)
+    fabric = _filled(ask, nvml, "fabric_state fabric_error fabric_faults", "nvmlDeviceGetGpuFabricInfoV", gpu)
     found = []
     for link in range(MAX_LINKS):
         try:
