@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from provision.check import ERROR, WARNING, Finding, NotApplicable, check
 from provision.checks._gpus import each, named
+from provision.fact import Absent, Missing
 from provision.facts.driver import NvidiaDriver
 from provision.facts.gpu_links import GpuLinks, LinkedGpu
 from provision.facts.gpu_nodes import FabricManager
@@ -186,7 +187,7 @@ def fabric_manager_of_another_version(
 
 
 @check("CUD032", ERROR, cause="fabric-manager-not-running")
-def fabric_not_ready(links: GpuLinks) -> Iterator[Finding]:
+def fabric_not_ready(links: GpuLinks, switches: NvSwitches | Absent | Missing) -> Iterator[Finding]:
     """A GPU has not joined the NVLink fabric, or has joined it badly.
 
     The driver itself says so. CUDA programs fail with "system not yet initialized" (802) until every GPU's state is
@@ -213,7 +214,8 @@ def fabric_not_ready(links: GpuLinks) -> Iterator[Finding]:
                 fix=("nvidia-smi -q | grep -A8 Fabric", f"journalctl -u {_UNIT} -n 50"),
             )
 
-    if all(gpu.fabric_state in (None, "not supported") and not gpu.unread for gpu in links.gpus):
+    outside = all(gpu.fabric_state in (None, "not supported") for gpu in links.gpus)
+    if outside and (isinstance(switches, Absent) or not any(gpu.unread for gpu in links.gpus)):
         raise NotApplicable("no GPU here belongs to an NVLink fabric")
     yield from each(links.gpus, "fabric_state", "no GPU here belongs to an NVLink fabric", judge)
 
