@@ -118,7 +118,9 @@ def open_kernel_modules_needed(log: KernelLog, driver: NvidiaDriver) -> Iterator
 
 
 @check("CUD040", ERROR, cause="gsp-firmware")
-def gpu_firmware_not_started(log: KernelLog, gpus: Gpus | Absent | Missing) -> Iterator[Finding]:
+def gpu_firmware_not_started(
+    log: KernelLog, gpus: Gpus | Absent | Missing, cards: NvidiaCards | Absent | Missing
+) -> Iterator[Finding]:
     """The firmware that the driver loads into the GPU (GSP) did not start.
 
     The driver brings this firmware in files of exactly its own version under /lib/firmware/nvidia. After half an upgrade
@@ -131,8 +133,9 @@ def gpu_firmware_not_started(log: KernelLog, gpus: Gpus | Absent | Missing) -> I
     CUD-P2: every parameter of the model is on the GPU.
     """
     found = events(log, "gsp-failed")
-    if isinstance(gpus, Gpus) and gpus.gpus and not gpus.lost:
-        raise NotApplicable("every GPU that the driver counts answers")
+    there = len(cards.cards) if isinstance(cards, NvidiaCards) else 1
+    if isinstance(gpus, Gpus) and len(gpus.gpus) >= there:
+        raise NotApplicable("every card on the bus answers")
     for event in found:
         yield Finding(
             f"{event.device or 'the driver'}: {event.text} ({counted(event.times, 'time')})",
@@ -159,15 +162,15 @@ def gpu_without_room_on_the_bus(log: KernelLog, gpus: Gpus | Absent | Missing) -
     ## Proof
     CUD-P2: every parameter of the model is on the GPU.
     """
-    if isinstance(gpus, Gpus) and gpus.gpus and not gpus.lost:
-        raise NotApplicable("every GPU that the driver counts answers")
+    alive = _alive(gpus)
     for event in events(log, "gpu-region-invalid"):
-        yield Finding(
-            f"the driver found a GPU without its memory window, {counted(event.times, 'time')}: {event.text}",
-            measured=told(event),
-            needed={"times": 0},
-            fix=("lspci -vv -d 10de: | grep -e Region -e ignored", "dmesg | grep -i 'BAR 1'"),
-        )
+        if (event.device or "").split(".")[0] not in alive and (event.device or not alive):
+            yield Finding(
+                f"the driver found {event.device or 'a GPU'} without its memory window: {event.text}",
+                measured=told(event),
+                needed={"times": 0},
+                fix=("lspci -vv -d 10de: | grep -e Region -e ignored", "dmesg | grep -i 'BAR 1'"),
+            )
 
 
 @check("CUD045", WARNING, cause="nvml-driver-library-mismatch")

@@ -31,7 +31,7 @@ KINDS: tuple[tuple[str, str], ...] = (
     ("nvrm-api-mismatch", r"NVRM: API mismatch"),
     ("gpu-needs-open-modules", rf"NVRM: The NVIDIA GPU {_PCI}.*requires use of the NVIDIA open kernel modules"),
     ("gpu-not-supported", rf"NVRM: The NVIDIA(?: .*)? GPU {_PCI}.*(?:is not supported by|supported through the NVIDIA)"),
-    ("gpu-region-invalid", r"NVRM: This PCI I/O region assigned to your NVIDIA device is invalid"),
+    ("gpu-region-invalid", rf"NVRM: This PCI I/O region assigned to your NVIDIA device is invalid(?:.*PCI:{_PCI})?"),
     ("gpu-held-by-another", rf"NVRM: GPU {_PCI} is already bound to|NVRM: The NVIDIA probe routine was not called for"),
     ("gsp-failed", rf"Cannot initialize GSP firmware RM|NVRM:.*No firmware image found"
      rf"|{_GPU}.*firmware load for nvidia/.* failed|NVRM:.*[Tt]imeout.* GSP"),
@@ -65,16 +65,14 @@ _HINTS = re.compile(  # one cheap look at every line before twenty careful ones
 )
 _PATTERNS = tuple((kind, re.compile(pattern)) for kind, pattern in KINDS)
 _STAMP = re.compile(r"^\[\s*(\d+\.\d+)\] (?:\S+ kernel: )?(.*)$")
-_CONTINUED = re.compile(r"^(?:\[\s*\d+\.\d+\] (?:\S+ kernel: )?)?\s*NVRM: (?P<rest>[a-z].*)$|^\s+NVRM: (?P<more>.*)$")
 
 
 def lines_of(text: str) -> list[str]:
-    """The log's lines; what the driver breaks into several (``NVRM:`` and a word in the middle of a sentence) is joined."""
+    """The log's lines; a message of several lines, which dmesg and the journal indent and syslog joins by #012, is one."""
     lines: list[str] = []
-    for line in text.replace("#012", "\n").splitlines():
-        more = _CONTINUED.match(line) if "NVRM: " in line else None
-        if more and lines and "NVRM: " in lines[-1] and not lines[-1].endswith((".", "!", ")")):
-            lines[-1] += " " + (more["rest"] or more["more"]).strip()
+    for line in text.replace("#012", "\n ").splitlines():
+        if lines and line[:1].isspace():
+            lines[-1] += " " + line.strip().removeprefix("NVRM: ")
         else:
             lines.append(line)
     return lines

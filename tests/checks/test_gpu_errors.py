@@ -69,10 +69,7 @@ FIELDS = (
 
 
 @pytest.mark.parametrize(("code", "field"), FIELDS)
-def test_mon021_mon022_and_their_like_do_not_take_silence_for_health(
-    a: Any, run_check: Any, code: str, field: str
-) -> None:
-    """Covers test_mon023_, test_mon024_, test_mon025_, test_mon026_, test_mon027_, test_mon028_, test_mon029_ too."""
+def test_silence_is_not_taken_for_health(a: Any, run_check: Any, code: str, field: str) -> None:
     assert run_check(code, errors(a, **{field: None})).outcome == "skipped"
     lost = errors(a, **{field: None}, unread=((field, "the GPU fell off the bus"),))
     assert (run_check(code, lost).outcome, run_check(code, lost).reason) == (
@@ -179,7 +176,6 @@ LOGGED = (
 def test_mon033_to_mon038_and_mon041_pass_on_what_the_kernel_wrote(
     a: Any, messages: Any, code: str, kind: str, device: str | None, named: str
 ) -> None:
-    """Covers test_mon034_, test_mon035_, test_mon036_, test_mon037_ and test_mon041_ too."""
     said = messages(code, event(a, kind, device=device, times=4, text="the line"))
     assert said == [f"{named}, 4 times since this machine started: the line"]
     assert messages(code) == []
