@@ -20,6 +20,9 @@ from provision.fact import Absent, Missing
 
 NVML_DEADLINE_SECONDS = 2.0  # and for every further GPU one more: without persistence mode each is woken first
 NVML_LONGEST_SECONDS = 9.0  # below fact.SILENCE_SECONDS, after which the probe itself is given up on
+_NVML = "libnvidia-ml.so.1"
+_LOADER_CACHE = Path("/etc/ld.so.cache")
+_LOADER_FOLDERS = ("/lib64", "/usr/lib64", "/lib", "/usr/lib")  # searched without the cache
 GRACE_SECONDS = 0.2  # after SIGKILL a healthy child is gone in about a millisecond
 OUTPUT_LIMIT_BYTES = 16 << 20
 
@@ -91,8 +94,21 @@ def nvml_deadline(gpus: int) -> float:
     return min(NVML_DEADLINE_SECONDS + max(0, gpus - 1), NVML_LONGEST_SECONDS)
 
 
+def nvml_may_be_here() -> bool:
+    """Whether the loader could find libnvidia-ml.so.1; on most machines it cannot, and no child needs to find out."""
+    folders = [f for f in os.environ.get("LD_LIBRARY_PATH", "").split(":") if f]
+    if any(Path(folder, _NVML).exists() for folder in (*folders, *_LOADER_FOLDERS)):
+        return True
+    try:
+        return _NVML.encode() in _LOADER_CACHE.read_bytes()
+    except OSError:  # another C library's loader, or closed to us: ask
+        return True
+
+
 def ask_nvml() -> dict[str, Any]:
     """The NVML child's answers in one dictionary; ``cut`` says why the wide sections after the first are not whole."""
+    if not nvml_may_be_here():
+        raise Absent("the NVIDIA management library (libnvidia-ml.so.1) is not installed")
     program = pkgutil.get_data("provision.facts", "nvml_child.py")  # a path would not do: we may run from a zipapp
     if program is None:
         raise Missing("this copy of the tool came without its NVML child")

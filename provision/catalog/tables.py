@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import functools
 from typing import Any, Literal, TypeVar
 
 from provision import catalog, codec
 from provision.catalog.version import numbers
+from provision.record import record
 
 T = TypeVar("T")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class CudaMajor:
     """``minimum_driver``: the oldest Linux driver on which any program built for this CUDA major starts."""
 
@@ -23,7 +23,7 @@ class CudaMajor:
     date: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Toolkit:
     """``driver``: the Linux driver that NVIDIA published with the first release of toolkit ``cuda`` ("12.6")."""
 
@@ -33,7 +33,7 @@ class Toolkit:
     date: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Drivers:
     """``drivers.toml``."""
 
@@ -41,7 +41,7 @@ class Drivers:
     toolkit: tuple[Toolkit, ...]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Wheel:
     """What torch's Linux x86_64 wheel of one minor release and CUDA variant was compiled for."""
 
@@ -53,7 +53,7 @@ class Wheel:
     date: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class TorchRelease:
     """What torch's default Linux x86_64 wheels of one release need and bring; empty where METADATA pins none.
 
@@ -72,7 +72,7 @@ class TorchRelease:
     date: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Pin:
     """Releases ``first`` to ``last`` of an inference engine require this torch."""
 
@@ -84,7 +84,7 @@ class Pin:
     date: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class XidRow:
     """One code that the NVIDIA driver logs; ``vendor`` is NVIDIA's own immediate action, empty where it has none."""
 
@@ -98,7 +98,7 @@ class XidRow:
     date: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class AllocatorKey:
     """One key of torch's allocator setting: which torch releases know it, and what it may be.
 
@@ -120,7 +120,7 @@ class AllocatorKey:
     date: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Allocator:
     """``allocator.toml``. ``newest`` is the last torch minor release that was read; ``renamed`` the first with the new name."""
 
@@ -131,7 +131,7 @@ class Allocator:
     key: tuple[AllocatorKey, ...]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Threshold:
     """One limit that a check compares with, in the base unit that its name ends in."""
 
@@ -141,7 +141,7 @@ class Threshold:
     date: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class EngineRelease:
     """The first engine release that has something."""
 
@@ -151,7 +151,7 @@ class EngineRelease:
     date: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Telemetry:
     """A package that reports home unless one of ``variables`` is set to a true value."""
 
@@ -162,7 +162,7 @@ class Telemetry:
     date: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class PcieGeneration:
     """``per_lane_hundred_minutes``: corrected errors of one lane in 100 minutes at a bit error rate of 1e-12."""
 
@@ -173,7 +173,7 @@ class PcieGeneration:
     date: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Thresholds:
     """``thresholds.toml``."""
 

@@ -6,6 +6,7 @@ Sources of the wording: the threads named in provision/catalog/fired.toml, and t
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 
@@ -63,8 +64,12 @@ _HINTS = re.compile(  # one cheap look at every line before twenty careful ones
     r"NVRM|SXid|nvidia|Bus Error|EDAC|Hardware Error|Memory failure|memory read error|nvme|error, dev|md/raid|fs error"
     r"|XFS|read-only|stuck|LOCKUP|stall|blocked for|BUG|Oops|handle kernel|throttled|segfault|rejected|Lockdown"
 )
-_PATTERNS = tuple((kind, re.compile(pattern)) for kind, pattern in KINDS)
 _STAMP = re.compile(r"^\[\s*(\d+\.\d+)\] (?:\S+ kernel: )?(.*)$")
+
+
+@functools.cache
+def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
+    return tuple((kind, re.compile(pattern)) for kind, pattern in KINDS)  # not at import: most logs need none of them
 
 
 def lines_of(text: str) -> list[str]:
@@ -84,7 +89,7 @@ def events(lines: Iterable[str]) -> tuple[KernelEvent, ...]:
     for line in lines:
         if not _HINTS.search(line):
             continue
-        for kind, pattern in _PATTERNS:
+        for kind, pattern in _patterns():
             match = pattern.search(line)
             if match is None:
                 continue

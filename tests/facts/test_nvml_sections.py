@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -156,3 +157,22 @@ def test_all_probes_share_one_child(monkeypatch: pytest.MonkeyPatch) -> None:
     found = look()
     assert len(asked) == 1
     assert {type(found[name]) for name in ("Gpus", *WIDE)} == {Missing}
+
+
+def test_no_child_is_started_where_the_loader_knows_no_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def started(*_: Any) -> Any:
+        raise AssertionError("a child was started")
+
+    monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
+    monkeypatch.setattr(child, "hear_child", started)
+    monkeypatch.setattr(child, "_LOADER_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(child, "_LOADER_FOLDERS", (str(tmp_path),))
+    with pytest.raises(AssertionError):  # no cache to look into: the child finds out
+        LocalHost().nvml()
+    (tmp_path / "cache").write_bytes(b"glibc-ld.so.cache1.1\0libnvidia-ml.so.1\0")
+    assert child.nvml_may_be_here()
+    (tmp_path / "cache").write_bytes(b"glibc-ld.so.cache1.1\0libc.so.6\0")
+    with pytest.raises(Absent, match=r"^the NVIDIA management library \(libnvidia-ml.so.1\) is not installed$"):
+        LocalHost().nvml()
+    (tmp_path / "libnvidia-ml.so.1").touch()
+    assert child.nvml_may_be_here()
