@@ -54,16 +54,23 @@ test-gpu: venv  ## facts, doctor and proofs on the machine at hand, with the tor
 bench: .venv/.test .venv-smoke/.made  ## time provision against named peers in one run; writes docs/measured.md
 	@PROVISION_SMOKE_PYTHON="$(CURDIR)/.venv-smoke/bin/python" .venv/bin/python -m pytest tests/bench -q -s --run-bench
 
+test-vm: .venv/.test  ## the roles on a server with systemd, in a virtual machine (many minutes under emulation)
+	@.venv/bin/python -m pytest tests/vm --run-vm --durations=0 $(PYTEST_ARGS)
+
 locks: venv  ## make every lock again
 	@.venv/bin/provision lock
 
 locks-crosscheck: venv  ## the same pins from uv and from pip-tools (minutes: pip-tools downloads torch)
 	@.venv/bin/provision lock --crosscheck
 
+collector: venv  ## provision-facts.pyz: one file that prints another machine's snapshot, under any Python 3.10
+	@.venv/bin/provision facts --collector provision-facts.pyz
+
 pages: venv  ## regenerate what is generated from code
 	@.venv/bin/provision explain --readme > checks/README.md.new && mv checks/README.md.new checks/README.md
+	@.venv/bin/python tests/machines/record.py
 
 clean:  ## remove what the targets above made in this folder
-	@rm -rf .venv .venv-smoke build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf .venv .venv-smoke .nox build dist provision-facts.pyz *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help up venv test lint test-gpu bench locks locks-crosscheck pages clean
+.PHONY: help up venv test lint test-gpu test-vm bench locks locks-crosscheck collector pages clean

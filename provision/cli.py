@@ -26,7 +26,7 @@ _ALLOW = click.option(
     "allowed",
     multiple=True,
     metavar="NAME",
-    help="Allow one of: config, driver, disk, firewall, reboot. May be repeated.",
+    help="Allow one of: config, disks, driver, firewall, reboot. May be repeated.",
 )
 
 
@@ -64,6 +64,12 @@ def _spec(path: Path | None) -> Spec:
     return spec.load(path)
 
 
+def _allow(names: tuple[str, ...]) -> frozenset[str]:
+    from provision import consent
+
+    return consent.allowed(names)
+
+
 def _emit(text: str, output: Path | None = None) -> None:
     from provision.report import out
 
@@ -78,17 +84,22 @@ def _emit(text: str, output: Path | None = None) -> None:
 def up(ctx: click.Context, spec_path: Path | None, yes: bool, allowed: tuple[str, ...]) -> None:
     """Everything, in order: diagnose, plan, preview, apply, build, prove. Safe to repeat.
 
+    Where another run holds the machine, this one waits 30 seconds, or as many as PROVISION_WAIT says.
+
     Example:  sudo provision up
     """
     from provision import up as road
 
-    ctx.exit(road.up(_spec(spec_path), yes=yes, allow=frozenset(allowed)))
+    ctx.exit(road.up(_spec(spec_path), yes=yes, allow=_allow(allowed)))
 
 
 @main.command()
 @_OUT
 @_JSON
-def facts(output: Path | None, as_json: bool) -> None:
+@click.option(
+    "--collector", metavar="FILE", type=click.Path(path_type=Path), help="Write a program that takes facts elsewhere."
+)
+def facts(output: Path | None, as_json: bool, collector: Path | None) -> None:
     """What this machine is.
 
     Example:  provision facts -o facts.json
@@ -96,6 +107,10 @@ def facts(output: Path | None, as_json: bool) -> None:
     from provision import codec, road
     from provision.report import text
 
+    if collector:
+        from provision import collector as program
+
+        return program.write(collector, alone=not (output or as_json))
     snapshot = road.look()
     _emit(codec.dumps(snapshot.to_json()) if as_json or output else text.facts(snapshot), output)
 
@@ -290,7 +305,7 @@ def apply(
     spec = _spec(spec_path)
     if undo:
         ctx.exit(road.undo_run(road.run_of(spec, undo)))
-    ctx.exit(road.apply_run(road.run_of(spec, run_name), spec, only=only, yes=yes, allow=frozenset(allowed)))
+    ctx.exit(road.apply_run(road.run_of(spec, run_name), spec, only=only, yes=yes, allow=_allow(allowed)))
 
 
 @main.command()

@@ -96,12 +96,13 @@ def start_run(diagnosis: Diagnosis, spec: Spec, command: str) -> RunDirectory:
     """A new run directory with the facts, the findings and, where there is one, the plan."""
     machine = spec.machine.name or diagnosis.snapshot.machine
     run = rundir.new(machine)
+    digest = diagnosis.plan.digest if isinstance(diagnosis.plan, Plan) else ""
+    note(run, command=command, machine=machine, plan=digest)  # first: a run that is killed says what it was
     run.write("facts.json", diagnosis.snapshot.to_json())
     run.write("findings.json", diagnosis.findings(machine))
-    run.write("spec.json", spec)
+    run.write("spec.json", {"schema": rundir.SCHEMA} | codec.dump(spec))
     if isinstance(diagnosis.plan, Plan):
         run.write("plan.json", diagnosis.plan)
-    note(run, command=command, machine=machine, plan=diagnosis.plan.digest if isinstance(diagnosis.plan, Plan) else "")
     return run
 
 

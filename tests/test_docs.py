@@ -24,12 +24,21 @@ def test_contributing_shows_code_that_is_there() -> None:
     assert [block for block in shown if not any(block in source for source in sources)] == []
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
 def test_every_file_and_target_named_is_there(document: str) -> None:
     text = (ROOT / document).read_text()
-    named = set(re.findall(r"`((?:checks|tests|provision|lockfiles|playbooks|templates|\.ci)/[\w./-]+)`", text))
+    named = set(re.findall(r"`((?:checks|tests|provision|lockfiles|playbooks|templates|docs|\.ci)/[\w./-]+)`", text))
     targets = set(re.findall(r"`(?:sudo )?make ([a-z-]+)`", text))
     makefile = (ROOT / "Makefile").read_text()
     assert named and targets
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
     assert [target for target in sorted(targets) if not re.search(rf"^{target}:", makefile, re.MULTILINE)] == []
+
+
+def test_every_rule_names_a_test_that_is_there() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    rows = re.findall(r"^\| (\d+) \|(.*)$", text, re.MULTILINE)
+    assert [number for number, _ in rows] == [str(n) for n in range(1, 11)]
+    assert [number for number, row in rows if not re.search(r"`tests/[\w/]+\.py", row)] == []
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
+    assert [pair for pair in named if f"def {pair[1]}(" not in (ROOT / pair[0]).read_text()] == []

@@ -7,6 +7,7 @@ from typing import Literal
 
 from provision import catalog
 from provision.fact import Absent, Missing, Snapshot
+from provision.facts.gpus import Gpus
 from provision.facts.pci import NvidiaCards
 from provision.plan.promise import Promise
 from provision.spec import Spec
@@ -25,11 +26,18 @@ class Cuda:
     @classmethod
     def desire(cls, snapshot: Snapshot, spec: Spec) -> Cuda:
         """A card on the bus asks for the CUDA build, whether or not its driver works today: the plan is what is right."""
-        cards = snapshot.get(NvidiaCards)
+        cards, gpus = snapshot.get(NvidiaCards), snapshot.get(Gpus)
         if spec.accelerator != "auto":
             chosen, reason = spec.accelerator, f"provision.toml asks for accelerator {spec.accelerator}"
         elif isinstance(cards, Missing):
             raise Missing(f"whether there is an NVIDIA card: {cards.reason}")
+        elif isinstance(cards, Absent) and isinstance(gpus, Gpus) and gpus.gpus:
+            # WSL2 and some virtual machines: the driver's library answers for a GPU that no PCI bus shows.
+            chosen = "cu130"
+            reason = (
+                f"NVML answers for {len(gpus.gpus)} GPU(s) that no PCI bus shows; "
+                "torch's default wheels are built for CUDA 13.0"
+            )
         elif isinstance(cards, Absent):
             chosen, reason = "cpu", cards.reason
         else:
