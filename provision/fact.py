@@ -238,15 +238,4 @@ def _run(one: Probe, host: Host, facts: Mapping[str, Any]) -> Any:
         return Missing(f"the probe {one.name} failed on this machine: {type(error).__name__}: {error}")
 
 
-__all__ = [
-    "FACTS",
-    "PROBES",
-    "Absent",
-    "Missing",
-    "NotKnown",
-    "Probe",
-    "Snapshot",
-    "collect",
-    "fact",
-    "probe",
-]
+__all__ = ["FACTS", "PROBES", "Absent", "Missing", "NotKnown", "Probe", "Snapshot", "collect", "fact", "probe"]

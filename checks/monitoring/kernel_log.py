@@ -34,7 +34,8 @@ def _of_kind(log: KernelLog, kinds: tuple[str, ...]) -> Iterator[Finding]:
 def _named(wanted: list[Xid], code: int, address: str) -> dict[str, str]:
     row = tables.xids().get(code)
     last = next(x for x in reversed(wanted) if (x.code, x.pci_address) == (code, address))
-    return {"name": row.name if row else "", "vendor_action": row.vendor if row else "", "last": last.text}
+    said = {"name": row.name if row else "", "vendor_action": row.vendor if row else "", "last": last.text}
+    return {**said, **({"process": last.process} if last.process else {})}
 
 
 @check("MON001", ERROR, cause="xid-hardware")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 
-from provision.fact import Absent, fact, probe
+from provision.fact import Absent, NotKnown, fact, probe
 from provision.facts.packages import Packages
 from provision.facts.reading import text
 from provision.host import Host, or_none
@@ -19,7 +19,7 @@ class NativeBuild:
     bitsandbytes_cuda: tuple[
         str, ...
     ]  # CUDA releases it has a library for: "11.8", "12.6"; empty: not installed, or none
-    bitsandbytes: bool  # it is installed
+    bitsandbytes: bool  # its folder is there
 
 
 @fact
@@ -76,7 +76,7 @@ def native_builds(host: Host, packages: Packages) -> NativeBuilds:
                 prefix=one.prefix,
                 torch_cxx11_abi=None if abi is None else abi[1] == "1",
                 bitsandbytes_cuda=tuple(sorted(f"{d[:-1]}.{d[-1]}" for d in digits if len(d) > 2)),
-                bitsandbytes=any(name == "bitsandbytes" for name, _ in one.packages),
+                bitsandbytes=any(host.exists(f"{folder}/bitsandbytes") for folder in folders),
             )
         )
     return NativeBuilds(environments=tuple(found))
@@ -137,5 +137,6 @@ def environment_links(host: Host, packages: Packages) -> EnvironmentLinks:
     prefixes = sorted({one.prefix for one in packages.environments if one.kind == "venv"})
     if not prefixes:
         raise Absent("no virtual environment with packages that run models is here")
-    broken = [p for p in prefixes if not host.exists(host.real(f"{p}/bin/python3"))]
+    links = {p: or_none(host.link, f"{p}/bin/python3", reasons=NotKnown) for p in prefixes}
+    broken = [p for p, link in links.items() if link is not None and not host.exists(host.real(f"{p}/bin/python3"))]
     return EnvironmentLinks(whole=tuple(p for p in prefixes if p not in broken), broken=tuple(broken))

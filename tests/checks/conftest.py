@@ -80,6 +80,8 @@ from provision.plan import (
 )
 from provision.spec import Spec
 
+from .gpu_records import FABRIC_UNIT, GPU_ABSENT, GPU_HEALTHY
+
 GIB = 1 << 30
 LOCK = "1" * 64
 SETTINGS = '{"log-driver": "local", "log-opts": {"max-file": "5", "max-size": "20m"}}'
@@ -199,7 +201,7 @@ HEALTHY: dict[type, Any] = {
         ),
         Limits(memlock_soft_bytes=None, memlock_hard_bytes=None, nofile_soft=1024, nofile_hard=1_048_576),
         SharedMemory(total_bytes=64 * GIB, free_bytes=64 * GIB),
-        KernelLog(xids=(), oom_kills=()),
+        KernelLog(xids=(), oom_kills=(), events=()),
         Memory(
             total_bytes=256 * GIB,
             available_bytes=200 * GIB,
@@ -283,6 +285,8 @@ HEALTHY: dict[type, Any] = {
         Unit(name="docker.service", active=True, state="active", enabled="enabled", reload_needed=False),
     )
 }
+HEALTHY |= GPU_HEALTHY
+HEALTHY[Units] = dataclasses.replace(HEALTHY[Units], units=(*HEALTHY[Units].units, FABRIC_UNIT))
 HEALTHY[Nouveau] = Absent("nouveau is not loaded")
 # What stands around the GPUs of that machine.
 HEALTHY |= {
@@ -463,6 +467,7 @@ WITHOUT_GPU: dict[type, Any] = {
     NouveauForbidden: Absent("no NVIDIA card on the PCI bus"),
     Cuda: Cuda(accelerator="cpu", device="cpu", minimum_driver=None, architectures=(), reasons=()),
     GpuMemory: dataclasses.replace(HEALTHY[GpuMemory], device="cpu"),
+    **GPU_ABSENT,
 }
 
 Run = Callable[..., check.Result]
