@@ -71,8 +71,8 @@ def tree(top: str, depth: int, most: int) -> dict[str, Any]:
                 try:
                     if entry.is_dir(follow_symlinks=False):
                         below.append(name)
-                    elif entry.is_file():
-                        files[name] = entry.stat().st_size
+                    elif entry.is_file():  # a name that is no UTF-8 can be in no snapshot: its bytes are replaced
+                        files[os.fsencode(name).decode(errors="replace")] = entry.stat().st_size
                 except OSError:
                     whole = False
         level = below

@@ -3,7 +3,7 @@
 [machine]    name = "gpu-07"                 # shown in reports; the host name where it is left out
 [model]      name = "bundled"
 [image]      repository = "provision/smoke"  base = "auto"   labels = { team = "ml" }
-[expect]     gpus = 8   driver = "580"       # what the machine must have: a card that vanished is a finding
+[expect]     gpus = 8   driver = "580"   memory_gib = 500       # what the machine must have: a card that vanished is a finding
              gpu_model = "H100"  link_width = 16  nvlinks = 18  gpu_memory_bytes = 80000000000
 [[accept]]   code = "STO004"  reason = "scratch machine, reviewed 2026-11-24"
 """

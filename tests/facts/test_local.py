@@ -41,6 +41,14 @@ def test_a_tree_is_cut_at_its_bounds_and_says_so(tmp_path: Path) -> None:
         HOST.tree(str(tmp_path / "none"))
 
 
+def test_a_name_that_is_no_utf_8_can_be_in_a_snapshot(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.bin")).write_bytes(b"123")
+    os.mkfifo(tmp_path / "pipe")
+    found = HOST.tree(str(tmp_path))
+    assert found == {"files": {"\ufffd.bin": 3}, "all": True}
+    assert "\ufffd" in str(found).encode().decode()
+
+
 def test_a_closed_folder_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def closed(path: str) -> None:
         raise PermissionError(13, "Permission denied", path)
