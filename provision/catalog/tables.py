@@ -153,10 +153,11 @@ class EngineRelease:
 
 @record
 class Telemetry:
-    """A package that reports home unless one of ``variables`` is set to a true value."""
+    """A package that reports home unless one of ``variables`` is true, or one of ``switches`` is false."""
 
     package: str
-    variables: tuple[str, ...]
+    variables: tuple[str, ...] = ()
+    switches: tuple[str, ...] = ()
     sends: str
     source: str
     date: str

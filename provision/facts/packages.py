@@ -16,7 +16,7 @@ Kind = Literal["venv", "conda", "system", "user"]
 _NAMES = frozenset(
     """
     accelerate apex auto-gptq autoawq awq bitsandbytes causal-conv1d compressed-tensors ctransformers datasets
-    deepspeed diffusers exllamav2 fastapi flash-attn flash-attn-3 gguf gptqmodel hf-transfer hf-xet huggingface-hub
+    deepspeed diffusers exllamav2 fastapi flash-attn flash-attn-3 gguf gradio gptqmodel hf-transfer hf-xet huggingface-hub
     jax jaxlib keras kernels llama-cpp-python llmcompressor lmdeploy mamba-ssm megablocks mlc-llm mooncake-transfer-engine
     numba numpy onnx onnxruntime onnxruntime-gpu optimum outlines peft protobuf pydantic pynvml pytorch-triton ray
     safetensors scipy sentencepiece setuptools sgl-kernel sglang tensorflow tensorflow-cpu tensorflow-gpu tensorrt

@@ -221,6 +221,74 @@ def test_a_file_system_that_has_counted_an_error(place: Path) -> None:
     assert any(text.startswith("ext4 on loop") and text.endswith(" has counted 1 error") for text in said)
 
 
+def shared(path: Path, *options: str, needs: tuple[Path, ...] = (), rpath: str = "", new: bool = False) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tags = "--enable-new-dtags" if new else "--disable-new-dtags"
+    command = [
+        "gcc",
+        "-shared",
+        "-fPIC",
+        "-x",
+        "c",
+        "/dev/null",
+        "-x",
+        "none",
+        "-o",
+        path,
+        f"-Wl,-soname,{path.name},{tags}",
+    ]
+    run = [f"-Wl,-rpath,{rpath}"] if rpath else []
+    subprocess.run([*command, "-Wl,--no-as-needed,--allow-shlib-undefined", *run, *options, *needs], check=True)
+
+
+def test_a_torch_whose_libraries_are_shadowed_too_old_or_gone(tmp_path: Path) -> None:
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    (site,) = venv.glob("lib/python3*/site-packages")
+    package(site, "torch", "2.5.1")
+    package(site, "nvidia_nvjitlink_cu12", "12.4.127")
+    package(site, "nvidia_nccl_cu12", "2.21.5")
+    nvidia, toolkit = site / "nvidia", tmp_path / "toolkit"
+    jit, sparse, nccl = (nvidia / f"{n}/lib/lib{s}" for n, s in (
+        ("nvjitlink", "nvJitLink.so.12"), ("cusparse", "cusparse.so.12"), ("nccl", "nccl.so.2"),
+    ))  # fmt: skip
+    shared(jit)
+    shared(nccl)
+    shared(sparse, needs=(jit, nccl), rpath="$ORIGIN/../../nvjitlink/lib:$ORIGIN/../../nccl/lib", new=True)
+    old_cpp, new_cpp = toolkit / "libstdc++.so.6", tmp_path / "new/libstdc++.so.6"
+    for path, version in ((old_cpp, "9"), (new_cpp, "99")):
+        script = tmp_path / f"map{version}"
+        script.write_text(f"GLIBCXX_3.4.{version} {{ global: made; local: *; }};")
+        path.parent.mkdir(exist_ok=True)
+        code = tmp_path / "made.c"
+        code.write_text("int made(void) { return 1; }")
+        shared(path, str(code), f"-Wl,--version-script,{script}")
+    use = tmp_path / "use.c"
+    use.write_text("int made(void); int used(void) { return made(); }")
+    python = site / "torch/lib/libtorch_python.so"
+    gone = tmp_path / "gone/libcudnn.so.9"
+    shared(gone)
+    shared(python, str(use), needs=(sparse, gone, new_cpp), rpath="$ORIGIN/../../nvidia/cusparse/lib")
+    (site / "torch/version.py").write_text("__version__ = '2.5.1+cu124'\ncuda: Optional[str] = '12.4'\n")
+    shared(toolkit / "libnvJitLink.so.12.1.105")
+    (toolkit / "libnvJitLink.so.12").symlink_to("libnvJitLink.so.12.1.105")
+    shared(toolkit / "libnccl.so.2")
+    found = doctor(
+        "CUD060", "CUD061", "CUD062", "CUD063",
+        VIRTUAL_ENV=str(venv), HOME=str(tmp_path), LD_LIBRARY_PATH=str(toolkit),
+    )  # fmt: skip
+    assert found["CUD060"][1] == [
+        f"libnvJitLink.so.12 12.1.105 in {toolkit}/libnvJitLink.so.12.1.105 comes before 12.4.127 in {jit} (LD_LIBRARY_PATH)"
+    ]
+    assert f"libnccl.so.2 in {toolkit}/libnccl.so.2 comes before {nccl} (LD_LIBRARY_PATH)" in found["CUD061"][1]
+    assert found["CUD062"][1] == [
+        f"{old_cpp} (LD_LIBRARY_PATH) offers GLIBCXX_3.4.9; torch/lib/libtorch_python.so in {venv} needs GLIBCXX_3.4.99"
+    ]
+    assert found["CUD063"][1] == [
+        f"torch 2.5.1+cu124 in {venv} links to libcudnn.so.9 (for libtorch_python.so), found nowhere"
+    ]
+
+
 # --- control groups ---------------------------------------------------------------------------------------------------
 
 
