@@ -183,17 +183,19 @@ def _judge(one: Check, snapshot: Snapshot, sections: Mapping[type, Any], waived:
         if isinstance(value, (Absent, Missing)) and not (isinstance(value, tuple(tolerated)) and _may_lack(one, value)):
             return result("skipped" if isinstance(value, Absent) else "unknown", value.reason)
         given[parameter] = value
+    findings: list[Finding] = []
     try:
-        findings = tuple(one.function(**given))
+        for finding in one.function(**given):
+            findings.append(finding)
     except NotApplicable as reason:
         return result("skipped", str(reason))
     except Absent as reason:
         return result("skipped", reason.reason)
     except Missing as reason:
-        return result("unknown", reason.reason)
+        return result("found" if findings else "unknown", reason.reason, tuple(findings))
     except Exception as error:  # our bug: said, counted, and never hides a neighbour
         return result("crashed", f"{type(error).__name__}: {error}; please report this with 'provision facts --share'")
-    return result("found", findings=findings) if findings else result("ok")
+    return result("found", findings=tuple(findings)) if findings else result("ok")
 
 
 def _may_lack(one: Check, value: Absent | Missing) -> bool:

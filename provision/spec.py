@@ -3,7 +3,8 @@
 [machine]    name = "gpu-07"                 # shown in reports; the host name where it is left out
 [model]      name = "bundled"
 [image]      repository = "provision/smoke"  base = "auto"   labels = { team = "ml" }
-[expect]     gpus = 8   driver = "580"       # what the machine must have: a card that vanished is a finding
+[expect]     gpus = 8   driver = "580"   memory_gib = 500       # what the machine must have: a card that vanished is a finding
+             gpu_model = "H100"  link_width = 16  nvlinks = 18  gpu_memory_bytes = 80000000000
 [[accept]]   code = "STO004"  reason = "scratch machine, reviewed 2026-11-24"  expires = 2027-05-31
 """
 
@@ -51,10 +52,23 @@ class ImageSpec:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Expect:
-    """What the machine must have. ``driver`` is the oldest NVIDIA driver that is right."""
+    """What the machine must have. ``driver`` is the oldest NVIDIA driver that is right.
+
+    ``gpu_model``: words of every GPU's name ("H100"). ``link_width``: PCIe lanes of every card, at least.
+    ``gpu_memory_bytes``: memory of every GPU, at least. ``nvlinks``: active NVLinks of every GPU, at least.
+    ``memory_gib``: main memory, at least. ``python``: minor release ("3.11") of the environment in use.
+    ``disk_mb_per_s``: measured by ``provision disk``, and unknown to the doctor.
+    """
 
     gpus: int | None = None
     driver: str | None = None
+    gpu_model: str | None = None
+    link_width: int | None = None
+    gpu_memory_bytes: int | None = None
+    nvlinks: int | None = None
+    memory_gib: float | None = None
+    disk_mb_per_s: int | None = None
+    python: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

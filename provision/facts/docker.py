@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from provision.fact import Absent, Missing, fact, probe
 from provision.facts.units import Units
 from provision.host import Host, or_none
+from provision.record import record
 
 OUR_LABELS = "io.provision."
 _SETTINGS = "/etc/docker/daemon.json"
@@ -47,7 +47,7 @@ class DaemonJson:
     error: str | None  # why it is no JSON object: the engine would refuse to start with it
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Image:
     id: str
     tags: tuple[str, ...]
@@ -60,7 +60,7 @@ class Images:
     images: tuple[Image, ...]  # only those that carry one of our labels; may be empty
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class CdiSpec:
     path: str
     kind: str  # "nvidia.com/gpu"

@@ -19,9 +19,10 @@ class Environment:
 
 _PATTERNS = (
     "ACCELERATE_*", "BNB_*", "CONDA_PREFIX", "CUBLAS_*", "CUDA_*", "CUDNN_*", "DO_NOT_TRACK", "DOCKER_HOST", "GLOO_*",
-    "HF_*", "LD_LIBRARY_PATH", "LD_PRELOAD", "MALLOC_*", "MASTER_*", "MKL_*", "NCCL_*", "NVIDIA_*", "OMP_*", "PYTHONHOME",
-    "PYTHONNOUSERSITE", "PYTHONPATH", "PYTORCH_*", "RANK", "RAY_*", "SAFETENSORS_*", "SGLANG_*", "SGL_*", "TOKENIZERS_*",
-    "TORCH_*", "TRANSFORMERS_*", "TRITON_*", "UCX_*", "VIRTUAL_ENV", "VLLM_*", "WORLD_SIZE",
+    "GRADIO_ANALYTICS_ENABLED", "HF_*", "LD_LIBRARY_PATH", "LD_PRELOAD", "MALLOC_*", "MASTER_*", "MKL_*", "NCCL_*",
+    "NVIDIA_*", "OMP_*", "PYTHONHOME", "PYTHONNOUSERSITE", "PYTHONPATH", "PYTORCH_*", "RANK", "RAY_*", "SAFETENSORS_*",
+    "SGLANG_*", "SGL_*", "TOKENIZERS_*", "TORCH_*", "TRANSFORMERS_*", "TRITON_*", "UCX_*", "VIRTUAL_ENV", "VLLM_*",
+    "WORLD_SIZE",
 )  # fmt: skip
 _SECRET = re.compile(r"TOKEN(?!IZ)|KEY|SECRET|PASSW|CREDENTIAL|AUTH|COOKIE|SIGNATURE")
 _IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+@")  # https://user:password@host
