@@ -112,6 +112,15 @@ def a_card(cards: NvidiaCards | Missing, stated: MaybeStated) -> str:
     raise cards
 
 
+def count_cards(cards: NvidiaCards | Missing, stated: MaybeStated) -> int:
+    """How many NVIDIA GPUs there are."""
+    if isinstance(cards, NvidiaCards):
+        return len(cards.cards)
+    if isinstance(stated, Stated) and stated.gpus:
+        return len(stated.gpus)
+    raise cards
+
+
 def architecture(system: System | Missing, stated: MaybeStated) -> str | None:
     """``x86_64``; None where a text tells of a machine and not of its processor."""
     if isinstance(system, System):
