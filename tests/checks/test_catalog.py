@@ -13,7 +13,7 @@ from provision.catalog import tables
 from provision.catalog.version import minor, numbers, older
 
 CATALOG = Path(__file__).parents[2] / "provision/catalog"
-MINE = ("allocator", "drivers", "engine_torch", "thresholds", "torch_arch", "xid")
+MINE = ("allocator", "gpus", "drivers", "engine_torch", "thresholds", "torch_arch", "xid")
 
 
 @pytest.mark.parametrize("name", MINE)
