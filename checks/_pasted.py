@@ -143,10 +143,10 @@ def libcudas(libraries: CudaLibraries | Missing, stated: MaybeStated) -> tuple[L
 
 
 def variables(environment: Environment | Missing, stated: MaybeStated) -> dict[str, str]:
-    """Environment variables. Of a pasted text only those that it states: see ``all_variables_known``."""
+    """Environment variables. Of a pasted text only those that it states: see ``require_all``."""
     if isinstance(environment, Environment):
         return dict(environment.variables)
-    if not isinstance(stated, Stated) or not stated.env:
+    if not isinstance(stated, Stated):
         raise environment
     return dict(stated.env)
 
