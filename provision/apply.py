@@ -15,6 +15,7 @@ from provision.evidence import FileState
 from provision.fact import Absent, Missing, Snapshot
 from provision.facts.docker import DaemonJson
 from provision.host import Host, LocalHost
+from provision.leftovers import CHECK_PREFIX
 from provision.plan import Plan
 from provision.playbook import TaskResult
 from provision.render import Manifest
@@ -112,7 +113,7 @@ def check_mode(rendered: Path, plan: Plan, snapshot: Snapshot, host: Host | None
     skip: tuple[str, ...] = ("evidence",)
     if not present.package_names.issuperset({"python3-apt", *plan.dependencies.packages}):
         skip += ("packages", "engine")
-    with tempfile.TemporaryDirectory(prefix="provision-check-") as folder:
+    with tempfile.TemporaryDirectory(prefix=CHECK_PREFIX, dir=rendered.parent) as folder:
         work = Path(folder)
         variables = _variables(rendered.resolve(), work, None, manifest, snapshot, present)
         played = playbook.play(

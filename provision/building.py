@@ -28,6 +28,7 @@ DEBIAN_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 class Image:
     """The image of a plan. ``wheel_bytes`` is the sum of its wheels unpacked; ``reused`` when nothing was built."""
 
+    schema: int = 1
     reference: str
     image_id: str
     size_bytes: int

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from collections.abc import Iterable
 
-from provision.errors import ConsentNeeded
+from provision import codec
+from provision.errors import ConsentNeeded, UsageError
 from provision.evidence import Ours
 from provision.fact import Absent, Missing, Snapshot
 from provision.facts.docker import Docker
@@ -44,6 +46,17 @@ class Consent:
             f"Nothing was changed. This needs your consent:\n{reasons}",
             shlex.join([*shlex.split(command), *self.flags]),
         )
+
+
+def allowed(names: Iterable[str]) -> frozenset[str]:
+    """What ``--allow`` named. Raises ``UsageError`` for a word that allows nothing: a slip must not read as a yes."""
+    for name in names:
+        if name not in ALLOW:
+            raise UsageError(
+                f"--allow {name}: expected one of {', '.join(sorted(ALLOW))}{codec.nearest(name, ALLOW)}",
+                "provision up --help",
+            )
+    return frozenset(names)
 
 
 def decide(

@@ -152,7 +152,16 @@ def read_after(run: Path) -> After | None:
 
 
 def engine_answers(host: Host) -> bool:
-    """Whether an engine answers on the standard socket."""
+    """Whether an engine answers on the standard socket.
+
+    Where systemd holds the socket for a stopped engine, nobody connects: that would start it.
+    """
+    try:
+        states = host.run("systemctl", "is-active", "docker.socket", "docker.service", ok=(0, 3, 4)).split()
+        if states[:1] == ["active"] and states[1:] in (["inactive"], ["failed"]):
+            return False
+    except (Absent, Missing):
+        pass  # no systemd here
     try:
         host.get(SOCKET, "/version")
     except (Absent, Missing):

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from provision import codec, progress
+from provision import codec, machine_lock, progress
 from provision.errors import ChangeError
 from provision.host import search_path
 
@@ -158,6 +158,7 @@ class _Child:
             env=environment,
             cwd=folder,
             start_new_session=True,
+            pass_fds=machine_lock.held(),  # killed or not, no other run overtakes a step that has begun
         )
         self.stats: dict[str, int] = {}
         self.interrupts = 0

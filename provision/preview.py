@@ -14,6 +14,7 @@ from typing import Literal
 from provision.evidence import Ours, Present
 from provision.fact import Absent, Missing, Snapshot
 from provision.facts.docker import Docker, Images
+from provision.facts.units import Units
 from provision.plan import Plan
 from provision.render import Manifest, ManifestFile
 
@@ -121,6 +122,8 @@ def _engine(
     how = {"systemd": "under systemd", "sysvinit": "as a sysvinit service", "direct": "as a background process"}
     start = f"start it {how[plan.dependencies.start]}"
     docker = snapshot.get(Docker)
+    units = snapshot.known(Units)
+    enabled = {unit.name: unit.enabled for unit in units.units}.get("docker.service") if units else None
     if comes:
         why = "it stands on a package that is not installed yet"
         yield Change(kind="unit", what="docker", detail=start, previewable=False, reason=why)
@@ -141,6 +144,8 @@ def _engine(
                 additive=not busy,
                 needs="config" if busy else None,
             )
+        if plan.dependencies.start != "direct" and enabled == "disabled":
+            yield Change(kind="unit", what="docker", detail="enable it, so that it starts with the machine")
 
 
 def _image(plan: Plan, snapshot: Snapshot, engine_comes: bool) -> Iterator[Change]:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +28,15 @@ _skips: list[tuple[str, str]] = []
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--run-bench", action="store_true", help="run tests/bench: timings against named peers")
+    parser.addoption("--run-vm", action="store_true", help="run all of tests/vm, not only what a boot shows (minutes)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What takes many minutes under emulation runs with ``make test-vm``."""
+    if not config.getoption("--run-vm"):
+        long = [item for item in items if item.get_closest_marker("vm_long")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -91,6 +100,25 @@ def _dockerd() -> str | None:
         subprocess.run(["apt-get", "install", "-y", "-qq", *wanted], check=True, env=quiet, stdout=subprocess.DEVNULL)
         path = shutil.which("dockerd")
     return path
+
+
+@pytest.fixture(scope="session")
+def can_install() -> Callable[[str, str, str], None]:
+    """``can_install(program, package, what)``: installs a package of Debian where that is allowed, or skips with ``what``."""
+
+    def need(program: str, package: str, what: str) -> None:
+        if shutil.which(program) is None and MAY_INSTALL and os.geteuid() == 0 and shutil.which("apt-get"):
+            # RUNLEVEL: the package's own service is not started
+            quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+            for words in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", package]):
+                subprocess.run(["apt-get", *words], check=True, env=quiet, stdout=subprocess.DEVNULL)
+        if shutil.which(program) is None:
+            reason = f"{what}: needs {package} (CI=true or PROVISION_TEST_INSTALL=1 installs it)"
+            if IN_CI:
+                pytest.fail(reason)
+            pytest.skip(reason)
+
+    return need
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ def survives(text: str) -> None:
     for name, value in read.facts.items():
         if not isinstance(value, NotKnown):
             assert codec.load(FACTS[name], json.loads(json.dumps(codec.dump(value)))) == value
-    crashed = [r for r in road.diagnose_pasted(read, Spec()).results if r.outcome == "crashed"]
+    crashed = [r for r in road.diagnose_pasted(read, Spec(), None, "2026-11-24").results if r.outcome == "crashed"]
     assert not crashed, crashed[0].reason
 
 
@@ -118,6 +118,6 @@ def test_what_is_no_snapshot_is_said_in_one_line(data: bytes, why: str) -> None:
 
 
 def test_every_check_bears_an_empty_paste() -> None:
-    results = road.diagnose_pasted(snapshot([], []), Spec()).results
+    results = road.diagnose_pasted(snapshot([], []), Spec(), None, "2026-11-24").results
     assert {r.outcome for r in results} <= {"unknown", "skipped"}
     assert len(results) == len(check.CHECKS)
