@@ -112,6 +112,15 @@ def a_card(cards: NvidiaCards | Missing, stated: MaybeStated) -> str:
     raise cards
 
 
+def count_cards(cards: NvidiaCards | Missing, stated: MaybeStated) -> int:
+    """How many NVIDIA GPUs there are."""
+    if isinstance(cards, NvidiaCards):
+        return len(cards.cards)
+    if isinstance(stated, Stated) and stated.gpus:
+        return len(stated.gpus)
+    raise cards
+
+
 def architecture(system: System | Missing, stated: MaybeStated) -> str | None:
     """``x86_64``; None where a text tells of a machine and not of its processor."""
     if isinstance(system, System):
@@ -134,10 +143,10 @@ def libcudas(libraries: CudaLibraries | Missing, stated: MaybeStated) -> tuple[L
 
 
 def variables(environment: Environment | Missing, stated: MaybeStated) -> dict[str, str]:
-    """Environment variables. Of a pasted text only those that it states: see ``all_variables_known``."""
+    """Environment variables. Of a pasted text only those that it states: see ``require_all``."""
     if isinstance(environment, Environment):
         return dict(environment.variables)
-    if not isinstance(stated, Stated) or not stated.env:
+    if not isinstance(stated, Stated):
         raise environment
     return dict(stated.env)
 

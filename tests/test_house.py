@@ -108,7 +108,12 @@ def test_heavy_imports_stay_inside_functions(path: Path) -> None:
 HEAVY = ("torch", "docker", "jinja2", "ansible", "yaml", "requests", "transformers", "packaging", "pynvml", "uv")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["doctor"]], ids=" ".join)
+PASTED = str(ROOT / "tests/paste/dumps/collect_env_vllm.txt")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["doctor"], ["doctor", "--from", PASTED]], ids=["--help", "doctor", "doctor --from"]
+)
 def test_start_up_imports_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     script = (
         "import sys\nfrom provision.cli import main\n"

@@ -13,6 +13,7 @@ from provision.checks._pasted import (
     a_card,
     architecture,
     capabilities,
+    count_cards,
     libcudas,
     require_all,
     torches,
@@ -241,7 +242,7 @@ def every_gpu_is_hidden(
     ## Proof
     CUD-P2: every parameter of the model is on the GPU.
     """
-    count = _count(cards, stated)
+    count = count_cards(cards, stated)
     value = variables(environment, stated).get("CUDA_VISIBLE_DEVICES")
     if value is None:
         require_all(environment)
@@ -252,11 +253,3 @@ def every_gpu_is_hidden(
             needed={"CUDA_VISIBLE_DEVICES": None},
             fix=("unset CUDA_VISIBLE_DEVICES",),
         )
-
-
-def _count(cards: NvidiaCards | Missing, stated: MaybeStated) -> int:
-    if isinstance(cards, NvidiaCards):
-        return len(cards.cards)
-    if isinstance(stated, Stated) and stated.gpus:
-        return len(stated.gpus)
-    raise cards

@@ -12,6 +12,8 @@ import pytest
 from tests.bench import measure
 
 ROUNDS = 9
+PASTED = "provision doctor --from DUMP --log FILE"
+PASTED_SECONDS = 0.25
 # Issue threads ask for these; each is run by the interpreter that has it.
 PEERS = {
     "python -m torch.utils.collect_env": ("torch/utils/collect_env.py", ["-m", "torch.utils.collect_env"]),
@@ -38,7 +40,13 @@ def test_doctor_beside_its_peers() -> None:
     others = peers()
     if "python -m torch.utils.collect_env" not in others:
         pytest.fail("torch is not there: make .venv-smoke/.made")
-    commands = {ours: [provision, "doctor"], "provision --help": [provision, "--help"], **others}
+    dump, log = (str(measure.ROOT / "tests/paste" / name) for name in ("dumps/collect_env_vllm.txt", "error.log"))
+    commands = {
+        ours: [provision, "doctor"],
+        PASTED: [provision, "doctor", "--from", dump, "--log", log],
+        "provision --help": [provision, "--help"],
+        **others,
+    }
     timings = measure.side_by_side(commands, ROUNDS)
     text = (
         f"{datetime.date.today().isoformat()}, {measure.machine()}; `make bench`; median of {ROUNDS} rounds, one command "
@@ -46,5 +54,7 @@ def test_doctor_beside_its_peers() -> None:
     )
     measure.record("doctor", text)
     assert set(timings[ours].statuses) <= {0, 1, 3}
+    assert set(timings[PASTED].statuses) <= {0, 1}
+    assert timings[PASTED].fastest <= PASTED_SECONDS
     assert timings["python -m torch.utils.collect_env"].statuses == (0,)
     assert timings["python -m torch.utils.collect_env"].seconds / timings[ours].seconds >= 6.0

@@ -222,6 +222,35 @@ def test_the_torch_of_a_pasted_list_judges_allocator_keys(judge: Judge) -> None:
     ]
 
 
+XID = "[ 3600.123456] NVRM: Xid (PCI:0000:17:00): {}, pid=812, name=python3, x\n"
+
+
+@pytest.mark.parametrize(("code", "outcomes"), [(79, ("found", "ok")), (31, ("ok", "found")), (43, ("ok", "found"))])
+def test_a_pasted_kernel_log_needs_no_card_beside_it(judge: Judge, code: int, outcomes: tuple[str, str]) -> None:
+    results = judge(XID.format(code))
+    assert (results["MON001"].outcome, results["MON002"].outcome) == outcomes
+    assert said(judge(report(driver="550.90.07"))["MON001"]) == ("unknown", NOT_PASTED)
+
+
+SHARED = "Filesystem 1K-blocks Used Available Use% Mounted on\ntmpfs {0} 0 {0} 0% /dev/shm\n"
+
+
+@pytest.mark.parametrize(("kib", "found"), [(65536, 1), (1 << 20, 0)])
+def test_a_pasted_shared_memory(judge: Judge, kib: int, found: int) -> None:
+    assert len(judge(SHARED.format(kib) + "GPU 0: NVIDIA A10\nGPU 1: NVIDIA A10\n")["MEM006"].findings) == found
+    assert judge(SHARED.format(kib) + "GPU 0: NVIDIA A10\n")["MEM006"].outcome == "skipped"
+    assert said(judge(SHARED.format(kib))["MEM006"]) == ("unknown", NOT_PASTED)
+
+
+def test_pasted_limits(judge: Judge) -> None:
+    limits = "Limit                     Soft Limit           Hard Limit           Units\n"
+    limits += "Max open files            1024                 1048576              files\n"
+    limits += "Max locked memory         {}              {}            bytes\n"
+    gpus = "GPU 0: NVIDIA A10\nGPU 1: NVIDIA A10\n"
+    assert judge(limits.format(65536, 65536) + gpus)["MEM007"].outcome == "found"
+    assert judge(limits.format("unlimited", "unlimited") + gpus)["MEM007"].outcome == "ok"
+
+
 def test_what_was_not_pasted_is_never_a_bad_sign(judge: Judge) -> None:
     """Checks that take "could not look" for a symptom (a driver that gives no answer) must not take it from a text."""
     results = judge(report(driver="550.90.07"))
