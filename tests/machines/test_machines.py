@@ -100,6 +100,15 @@ def test_up_left_the_machine_that_was_planned() -> None:
     assert dataclasses.replace(after, dependencies=same) == before
 
 
+def _holds(now: Any, was: Any) -> bool:
+    """Whether all that was recorded is there as it was; a field that came later has its default beside it."""
+    if isinstance(was, dict):
+        return isinstance(now, dict) and all(name in now and _holds(now[name], was[name]) for name in was)
+    if isinstance(was, list):
+        return isinstance(now, list) and len(now) == len(was) and all(map(_holds, now, was))
+    return bool(now == was)
+
+
 @pytest.mark.parametrize("path", RELEASES, ids=lambda path: path.stem)
 def test_an_old_snapshot_keeps_loading(path: Path) -> None:
     """Each release keeps the snapshot it made. A fact reads as it was, or says which version recorded it."""
@@ -108,7 +117,7 @@ def test_an_old_snapshot_keeps_loading(path: Path) -> None:
     assert {"0.1"} <= {one.stem for one in RELEASES}
     assert loaded.tool_version.startswith(path.stem)
     again = loaded.to_json()["facts"]
-    changed = [name for name in recorded["facts"] if name in again and again[name] != recorded["facts"][name]]
+    changed = [name for name, was in recorded["facts"].items() if name in again and not _holds(again[name], was)]
     wrong = [
         name
         for name in changed
