@@ -6,6 +6,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
 LOCK := lockfiles/tool-py311.txt
 TEST_LOCK := lockfiles/test-py311.txt
 SMOKE_LOCK := lockfiles/smoke-cpu-py311.txt
+FUZZ_LOCK := lockfiles/fuzz-py311.txt
+FUZZ_RUNS ?= 500000
 PIP_QUIET := -qq --disable-pip-version-check
 
 help:  ## what there is
@@ -51,6 +53,17 @@ test-gpu: venv  ## facts, doctor and proofs on the machine at hand, with the tor
 	@.venv/bin/provision doctor || test $$? -eq 1
 	@exec .venv/bin/provision verify --here
 
+.venv-fuzz/.made: $(FUZZ_LOCK)
+	@$(PYTHON) .ci/python_is_new_enough.py
+	@echo "Making .venv-fuzz from $(FUZZ_LOCK): the fuzzer" >&2
+	@$(PYTHON) -m venv .venv-fuzz
+	@.venv-fuzz/bin/python -m pip install $(PIP_QUIET) --require-hashes -r $(FUZZ_LOCK)
+	@touch $@
+
+fuzz: .venv-fuzz/.made  ## fuzz what reads pasted text and snapshots, FUZZ_RUNS executions each (minutes)
+	@.venv-fuzz/bin/python tests/fuzz/pasted.py -runs=$(FUZZ_RUNS)
+	@.venv-fuzz/bin/python tests/fuzz/snapshots.py -runs=$(FUZZ_RUNS)
+
 bench: .venv/.test .venv-smoke/.made  ## time provision against named peers in one run; writes docs/measured.md
 	@PROVISION_SMOKE_PYTHON="$(CURDIR)/.venv-smoke/bin/python" .venv/bin/python -m pytest tests/bench -q -s --run-bench
 
@@ -71,6 +84,6 @@ pages: venv  ## regenerate what is generated from code
 	@.venv/bin/python tests/machines/record.py
 
 clean:  ## remove what the targets above made in this folder
-	@rm -rf .venv .venv-smoke .nox build dist provision-facts.pyz *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf .venv .venv-smoke .venv-fuzz .nox build dist provision-facts.pyz *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help up venv test lint test-gpu test-vm bench locks locks-crosscheck collector pages clean
+.PHONY: help up venv test lint test-gpu test-vm fuzz bench locks locks-crosscheck collector pages clean

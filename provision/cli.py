@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from provision import __version__
+from provision import __version__, reading
 from provision.errors import ProvisionError
+from provision.paste import options
 
 if TYPE_CHECKING:
     from provision.spec import Spec
@@ -96,10 +97,12 @@ def up(ctx: click.Context, spec_path: Path | None, yes: bool, allowed: tuple[str
 @main.command()
 @_OUT
 @_JSON
+@click.option("--facts", "facts_path", metavar="FILE", help="This snapshot (- for standard input), not this machine.")
+@click.option("--share", is_flag=True, help="Replace names, addresses and secrets; standard error says which.")
 @click.option(
     "--collector", metavar="FILE", type=click.Path(path_type=Path), help="Write a program that takes facts elsewhere."
 )
-def facts(output: Path | None, as_json: bool, collector: Path | None) -> None:
+def facts(output: Path | None, as_json: bool, facts_path: str | None, share: bool, collector: Path | None) -> None:
     """What this machine is.
 
     Example:  provision facts -o facts.json
@@ -111,30 +114,32 @@ def facts(output: Path | None, as_json: bool, collector: Path | None) -> None:
         from provision import collector as program
 
         return program.write(collector, alone=not (output or as_json))
-    snapshot = road.look()
+    snapshot = road.read_snapshot(facts_path) if facts_path else road.look()
+    if share:
+        from provision import share as sharing
+        from provision.report import snapshots
+
+        snapshot, made = sharing.share(snapshot)
+        click.echo(snapshots.replaced(made), err=True, nl=False)
     _emit(codec.dumps(snapshot.to_json()) if as_json or output else text.facts(snapshot), output)
 
 
 @main.command()
 @_SPEC
-@click.option(
-    "--facts", "facts_path", metavar="FILE", help="Judge this snapshot (- for standard input) instead of this machine."
-)
-@click.option(
-    "--select", multiple=True, metavar="X", help="Only these: a code, a prefix, a check's or an obstacle's name."
-)
-@click.option("--ignore", multiple=True, metavar="X", help="All but these.")
-@click.option("--strict", is_flag=True, help="Warnings and checks that could not look count too.")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@options.sources
+@reading.judging
 @_OUT
 @click.pass_context
 def doctor(
     ctx: click.Context,
     spec_path: Path | None,
     facts_path: str | None,
+    dumps: tuple[str, ...],
+    logs: tuple[str, ...],
     select: tuple[str, ...],
     ignore: tuple[str, ...],
     strict: bool,
+    baseline: Path | None,
     form: str,
     output: Path | None,
 ) -> None:
@@ -143,45 +148,28 @@ def doctor(
     Example:  provision doctor --format json | jq .causes
     """
     from provision import check, road
-    from provision.report import layout, machine, out, text
+    from provision.report import formats, layout, out
 
     spec = _spec(spec_path)
+    before = reading.earlier(baseline)
     codes = road.choose(select, ignore) if select or ignore else None
-    snapshot = road.read_snapshot(facts_path) if facts_path else road.look()
-    previous = None if facts_path else road.previous_plan(snapshot, spec)
-    seen = road.diagnose(snapshot, spec, previous, codes)
-    name = spec.machine.name or snapshot.machine
-    if form == "json":
-        _emit(machine.doctor(name, seen.results, seen.causes), output)
-    else:
-        style = layout.PLAIN if output else out.style()
-        _emit(text.doctor(name, seen.results, seen.causes, style), output)
-    ctx.exit(check.exit_code(seen.results, strict))
+    seen = road.judge(spec, codes, facts_path, dumps, logs)
+    results = seen.results if before is None else before(seen.results)
+    shown = formats.Shown(
+        machine=spec.machine.name or seen.snapshot.machine,
+        results=results,
+        causes=seen.causes,
+        snapshot=seen.snapshot,
+        strict=strict,
+        baseline=before is not None,
+        spec_path=str(spec_path or "provision.toml"),
+    )
+    _emit(formats.write(form, shown, layout.PLAIN if output else out.style()), output)
+    ctx.exit(check.exit_code(results, strict))
 
 
-@main.command()
-@click.argument("word", required=False, metavar="[CODE|NAME|CAUSE]")
-@click.option("--all", "everything", is_flag=True, help="Every page.")
-@click.option("--readme", is_flag=True, hidden=True, help="checks/README.md, which is generated.")
-@_JSON
-def explain(word: str | None, everything: bool, readme: bool, as_json: bool) -> None:
-    """A check, a proof or a cause as prose: what it means, how to fix it, how the fix is proved.
-
-    Example:  provision explain FRG001
-    """
-    from provision import page
-    from provision.errors import UsageError
-
-    if readme:
-        _emit(page.readme())
-    elif as_json:
-        _emit(page.as_json(word))
-    elif everything:
-        _emit(page.all_pages())
-    elif word:
-        _emit(page.page(word))
-    else:
-        raise UsageError("explain what? Expected a code, a name, a cause or --all", "provision explain --all")
+main.add_command(reading.diff)
+main.add_command(reading.explain)
 
 
 @main.command()
@@ -202,33 +190,7 @@ def lock(ctx: click.Context, variants: tuple[str, ...], only_check: bool, crossc
     ctx.exit(code)
 
 
-@main.group()
-def catalog() -> None:
-    """The tables behind the checks: which torch needs which driver, what an Xid means, with their sources."""
-
-
-@catalog.command()
-@click.argument("table", required=False)
-@_JSON
-def show(table: str | None, as_json: bool) -> None:
-    """A table with the source and date of each row; without a name, which tables there are.
-
-    Example:  provision catalog show torch_releases
-    """
-    from provision.catalog import command
-
-    _emit(command.show(table, as_json))
-
-
-@catalog.command()
-def refresh() -> None:
-    """Make the tables again that follow from the package index (in a checkout), and say which rows moved.
-
-    Example:  provision catalog refresh
-    """
-    from provision.catalog import command
-
-    _emit(command.refresh())
+main.add_command(reading.catalog)
 
 
 @main.command()

@@ -71,6 +71,9 @@ class Probe:
 
 FACTS: dict[str, type] = {}
 PROBES: dict[str, Probe] = {}
+PASTED: set[str] = set()  # facts that no probe makes: only what somebody pasted states them
+NOTHING_PASTED = "nothing was pasted"
+NOT_PASTED = "not in what was pasted"
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,))
@@ -81,6 +84,12 @@ def fact(cls: type[T]) -> type[T]:
         raise TypeError(f"two facts are called {made.__name__}")
     FACTS[made.__name__] = made
     return made
+
+
+def pasted(record: type[T]) -> type[T]:
+    """A fact that is read from pasted text. On a machine that was looked at it is absent: nothing was pasted."""
+    PASTED.add(record.__name__)
+    return record
 
 
 def split_optional(annotation: Any) -> tuple[type, tuple[type[NotKnown], ...]]:
@@ -121,9 +130,10 @@ class Snapshot:
         self.tool_version = tool_version
 
     def get(self, kind: type[T]) -> T | Absent | Missing:
-        """The fact, or why it is not known. A fact that nobody looked for is missing."""
-        found = self.facts.get(kind.__name__, Missing(f"{kind.__name__} was not looked at"))
-        return typing.cast("T | Absent | Missing", found)
+        """The fact, or why it is not known. A fact that nobody looked for is missing, one that nobody pasted is absent."""
+        name = kind.__name__
+        unseen = Absent(NOTHING_PASTED) if name in PASTED else Missing(f"{name} was not looked at")
+        return typing.cast("T | Absent | Missing", self.facts.get(name, unseen))
 
     def known(self, kind: type[T]) -> T | None:
         """The fact where it is known, else None."""
@@ -238,4 +248,19 @@ def _run(one: Probe, host: Host, facts: Mapping[str, Any]) -> Any:
         return Missing(f"the probe {one.name} failed on this machine: {type(error).__name__}: {error}")
 
 
-__all__ = ["FACTS", "PROBES", "Absent", "Missing", "NotKnown", "Probe", "Snapshot", "collect", "fact", "probe"]
+__all__ = [
+    "FACTS",
+    "NOTHING_PASTED",
+    "NOT_PASTED",
+    "PASTED",
+    "PROBES",
+    "Absent",
+    "Missing",
+    "NotKnown",
+    "Probe",
+    "Snapshot",
+    "collect",
+    "fact",
+    "pasted",
+    "probe",
+]

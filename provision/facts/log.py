@@ -57,6 +57,11 @@ def kernel_log(host: Host) -> KernelLog:
     the fact is missing.
     """
     text, source = _text(host)
+    return parse(text, source)
+
+
+def parse(text: str, source: str = "dmesg") -> KernelLog:
+    """The kernel log's text as a fact."""
     found = lines_of(text)
     xids = [
         Xid(

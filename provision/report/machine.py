@@ -37,6 +37,7 @@ def document(machine: str, results: Sequence[Result], causes: Sequence[Cause]) -
 
 
 def _result(one: Result) -> dict[str, Any]:
+    waiver = {"waiver": one.waiver} if one.waiver else {}
     return {
         "code": one.code,
         "name": one.name,
@@ -51,9 +52,11 @@ def _result(one: Result) -> dict[str, Any]:
                 "measured": codec.dump(dict(finding.measured)),
                 "needed": codec.dump(dict(finding.needed)),
                 "fix": list(finding.fix),
+                **({"known": True} if finding.known else {}),
             }
             for finding in one.findings
         ],
+        **waiver,
     }
 
 

@@ -44,7 +44,9 @@ class FreshMachine:
         shares = os.pathsep.join(map(str, (shared, *also)))
         folders = [str(p) for p in (ROOT, sys.prefix, sys.base_prefix)]
         namespaces = ["--mount", "--pid", *(["--net"] if own_network else [])]
-        command = ["unshare", *namespaces, "--fork", "--kill-child", "--propagation", "private"]
+        # It ends with the tests, however they end: a suite that was killed must not leave machines behind.
+        dies = ["setpriv", "--pdeathsig", "KILL"]
+        command = [*dies, "unshare", *namespaces, "--fork", "--kill-child", "--propagation", "private"]
         self._process = subprocess.Popen(
             [*command, "/usr/bin/python3", "-I", str(FIRST), shares, *folders],
             stdout=subprocess.PIPE,
