@@ -176,3 +176,10 @@ def test_no_child_is_started_where_the_loader_knows_no_library(tmp_path: Path, m
         LocalHost().nvml()
     (tmp_path / "libnvidia-ml.so.1").touch()
     assert child.nvml_may_be_here()
+
+
+def test_an_older_name_of_a_question_is_asked_only_where_the_newer_is_not_there(nvml_stub: Stub) -> None:
+    nvml_stub(machine([{**H100, "reasons": "error 999"}]))  # the stub has no older name of this one
+    (gpu,) = look("GpuClocks")["GpuClocks"].gpus
+    assert (gpu.reasons, gpu.unread) == (None, (("reasons", MEANINGS[999]),))
+    assert gpu.celsius == 31  # and of the temperature it has only the older

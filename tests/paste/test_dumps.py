@@ -405,6 +405,7 @@ EXPECTED: dict[str, tuple[tuple[str, ...], dict[str, Any], tuple[Any, ...]]] = {
                         uptime_seconds=4000.000001,
                     ),
                 ),
+                events=(),
             ),
         ),
     ),
