@@ -60,9 +60,23 @@ KINDS: tuple[tuple[str, str], ...] = (
     ("cpu-hot", r"(?:Core|Package) temperature (?:is )?above threshold, cpu clock (?:is )?throttled"),
     ("library-segfault", r"segfault at .* in (?P<device>lib(?:nccl|cuda|torch|cublas|cudnn)[\w.-]*)\["),
 )  # fmt: skip
-_HINTS = re.compile(  # one cheap look at every line before twenty careful ones
-    r"NVRM|SXid|nvidia|Bus Error|EDAC|Hardware Error|Memory failure|memory read error|nvme|error, dev|md/raid|fs error"
-    r"|XFS|read-only|stuck|LOCKUP|stall|blocked for|BUG|Oops|handle kernel|throttled|segfault|rejected|Lockdown"
+_JOINED = 4000  # characters of one message of several lines; a log that is all indented is not one message
+_HINTS = (  # one cheap look for each of these words before twenty careful ones at a line
+    *("NVRM", "SXid", "nvidia", "Bus Error", "EDAC", "Hardware Error", "Memory failure", "memory read error", "nvme"),
+    *(
+        "error, dev",
+        "md/raid",
+        "-fs error",
+        "XFS",
+        "read-only",
+        "stuck",
+        "LOCKUP",
+        "stall",
+        "blocked for",
+        "BUG",
+        "Oops",
+    ),
+    *("handle kernel", "throttled", "segfault", "rejected", "Lockdown"),
 )
 _STAMP = re.compile(r"^\[\s*(\d+\.\d+)\] (?:\S+ kernel: )?(.*)$")
 
@@ -76,19 +90,24 @@ def lines_of(text: str) -> list[str]:
     """The log's lines; a message of several lines, which dmesg and the journal indent and syslog joins by #012, is one."""
     lines: list[str] = []
     for line in text.replace("#012", "\n ").splitlines():
-        if lines and line[:1].isspace():
+        if lines and line[:1].isspace() and len(lines[-1]) < _JOINED:
             lines[-1] += " " + line.strip().removeprefix("NVRM: ")
         else:
             lines.append(line)
     return lines
 
 
+def _hinted(lines: list[str]) -> list[str]:
+    """The lines that hold one of the words. Which words occur at all is asked of the whole text: that is one fast search."""
+    text = "\n".join(lines)
+    occurring = [hint for hint in _HINTS if hint in text]
+    return [line for line in lines if any(hint in line for hint in occurring)] if occurring else []
+
+
 def events(lines: Iterable[str]) -> tuple[KernelEvent, ...]:
     """What the lines tell, sorted by kind and device."""
     found: dict[tuple[str, str], KernelEvent] = {}
-    for line in lines:
-        if not _HINTS.search(line):
-            continue
+    for line in _hinted(list(lines)):
         for kind, pattern in _patterns():
             match = pattern.search(line)
             if match is None:

@@ -97,10 +97,10 @@ def test_a_named_unknown_can_be_waived_and_is_still_said(folder: Path) -> None:
 
 
 def test_a_waiver_of_no_check_is_refused(folder: Path) -> None:
-    (folder / "provision.toml").write_text('[[accept]]\ncode = "STO0O1"\nreason = "a slip"\n')
+    (folder / "provision.toml").write_text('[[accept]]\ncode = "STO001x"\nreason = "a slip"\n')
     done = doctor("--facts", snapshot(folder))
     assert done.exit_code == 2
-    assert "waives 'STO0O1', which is no check's code (did you mean \"STO001\"?)" in done.stderr
+    assert "waives 'STO001x', which is no check's code (did you mean \"STO001\"?)" in done.stderr
 
 
 def test_only_new_findings_fail_with_a_baseline(folder: Path) -> None:

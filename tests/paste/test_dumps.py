@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from provision.catalog import gpus, tables
+from provision.catalog import gpus
 from provision.fact import FACTS, NOT_PASTED, Missing, NotKnown, Snapshot
 from provision.facts.cpu import Cpu
 from provision.facts.driver import NvidiaDriver
@@ -533,8 +533,8 @@ def test_a_name_has_the_compute_capability_of_its_model(name: str, capability: s
 
 
 def test_of_two_models_in_a_name_the_longer_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        tables, "gpu_models", lambda: {("rtx", "6000"): "7.5", ("rtx", "6000", "ada"): "8.9", ("x",): "9.9"}
-    )
+    rows = {"RTX 6000": "7.5", "RTX 6000 Ada": "8.9", "X": "9.9"}
+    models = [gpus.GpuModel(name=n, compute_capability=c, source="s", date="d") for n, c in rows.items()]
+    monkeypatch.setattr(gpus, "models", lambda: {gpus._words(m.name): m for m in models})
     assert gpus.compute_capability("X RTX 6000 Ada") == "8.9"
     assert gpus.compute_capability("RTX 6000") == "7.5"
