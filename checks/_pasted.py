@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from provision.catalog import tables
 from provision.check import NotApplicable
 from provision.fact import Absent, Missing
@@ -15,11 +13,12 @@ from provision.facts.packages import Packages, TorchBuild
 from provision.facts.pci import NvidiaCards
 from provision.facts.stated import Stated
 from provision.facts.system import System
+from provision.record import record
 
 MaybeStated = Stated | Absent | Missing
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Installed:
     """One Python environment: where it is, or the one list that was pasted, of which nobody knows where it is."""
 

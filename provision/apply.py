@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import tempfile
@@ -18,6 +17,7 @@ from provision.host import Host, LocalHost
 from provision.leftovers import CHECK_PREFIX
 from provision.plan import Plan
 from provision.playbook import TaskResult
+from provision.record import record
 from provision.render import Manifest
 
 SECTIONS = ("storage", "audit", "fragmentation", "isolation", "dependencies")
@@ -25,7 +25,7 @@ SECTIONS = ("storage", "audit", "fragmentation", "isolation", "dependencies")
 ALWAYS = ("storage", "audit")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Applied:
     """What a run did. ``results`` is ``apply.jsonl``; ``stats`` are Ansible's totals; ``added`` are the new packages."""
 

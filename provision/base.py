@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from provision import bootstrap
 from provision.engine import talking
 from provision.errors import ChangeError, UsageError
 from provision.progress import say
+from provision.record import record
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -29,7 +30,7 @@ REGISTRY_SECONDS = 8  # a registry that can be reached answers in under 2; witho
 _PINNED = re.compile(r"(?P<name>[a-z0-9][a-z0-9._:/-]*)@(?P<digest>sha256:[0-9a-f]{64})")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Base:
     """A base image that the engine has. ``source`` is registry or bootstrap; ``reused`` when nothing was fetched."""
 

@@ -13,13 +13,14 @@ from typing import Literal
 
 from provision import catalog, codec
 from provision.check import Finding, Result, Severity
+from provision.record import record
 
 Certainty = Literal["certain", "likely", "possible"]
 _SEVERITY = ("error", "warning", "note")
 _CERTAINTY = ("certain", "likely", "possible")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class CauseRow:
     """One row of the table: what it is, and which other causes it explains when it is active."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 from collections.abc import Iterable
 
@@ -14,6 +13,7 @@ from provision.facts.docker import Docker
 from provision.facts.engines import ContainerEngines
 from provision.facts.gpus import Gpus
 from provision.preview import Change
+from provision.record import record
 
 # What ``--allow`` can name, and what each covers.
 ALLOW = {
@@ -27,7 +27,7 @@ ALLOW = {
 DOCKER = ("docker.io", "docker-ce")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Consent:
     """``go``: apply. Otherwise ``ask`` is a question for the terminal, or ``refused`` says what stands in the way.
 

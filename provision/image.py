@@ -19,6 +19,7 @@ from provision import archive
 from provision.engine import gone, talking
 from provision.errors import ChangeError
 from provision.progress import say
+from provision.record import record
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -32,7 +33,7 @@ SILENCE_SECONDS = 900
 AGAIN = "provision build"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Built:
     """The image under ``tag``. ``reused`` when the context was unchanged and nothing was built."""
 

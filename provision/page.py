@@ -5,7 +5,6 @@ A check's page is its docstring: the title (a sentence that states the bad state
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import re
 from typing import Any
@@ -16,6 +15,7 @@ from provision.check import Check
 from provision.errors import UsageError
 from provision.payload.smoke import proof
 from provision.payload.smoke.proof import Proof
+from provision.record import record
 from provision.report import machine
 from provision.roadblock import ROADBLOCKS
 
@@ -26,7 +26,7 @@ _ASKS = re.compile(r"(?i)(checks?|ensures?|verif(y|ies)|tests?|looks?|makes? sur
 _HEADING = re.compile(r"^#+ .*$", re.MULTILINE)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Page:
     """One page: the words that find it, and its text."""
 

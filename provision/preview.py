@@ -6,7 +6,6 @@ with the reason why it cannot be previewed, never left out.
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 from collections.abc import Iterator, Mapping
 from typing import Literal
@@ -16,12 +15,13 @@ from provision.fact import Absent, Missing, Snapshot
 from provision.facts.docker import Docker, Images
 from provision.facts.units import Units
 from provision.plan import Plan
+from provision.record import record
 from provision.render import Manifest, ManifestFile
 
 NO_NEWLINE = "\\ No newline at end of file"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Change:
     """One thing that will be different.
 

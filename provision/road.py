@@ -5,7 +5,6 @@ The stages that change one are in ``provision.up``.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import getpass
 import json
@@ -20,12 +19,13 @@ from provision.errors import UsageError
 from provision.fact import NOT_PASTED, Missing, NotKnown, Snapshot
 from provision.host import LocalHost
 from provision.plan import Plan
+from provision.record import record
 from provision.roadblock import BY_NAME
 from provision.rundir import RunDirectory
 from provision.spec import Spec
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Diagnosis:
     """What was seen on a machine, what it should be (or why no plan could be made), and what is wrong."""
 

@@ -21,27 +21,28 @@ import tomllib
 
 from provision import codec
 from provision.errors import CodecError, Refused, UsageError
+from provision.record import record
 
 # What the engine accepts as a repository name (distribution's reference grammar, lower-case path components).
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*(?:/[a-z0-9]+(?:[._-][a-z0-9]+)*)*")
 _DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class MachineSpec:
     """``name``: how reports call the machine; empty means its host name."""
 
     name: str = ""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class ModelSpec:
     """``name``: the model the machine is meant for. ``bundled`` is the tiny one the proofs use."""
 
     name: str = "bundled"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class ImageSpec:
     """``base``: ``auto`` (a digest-pinned image where a registry answers, else bootstrap), ``bootstrap``, or by digest."""
 
@@ -50,7 +51,7 @@ class ImageSpec:
     labels: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Expect:
     """What the machine must have. ``driver`` is the oldest NVIDIA driver that is right.
 
@@ -71,7 +72,7 @@ class Expect:
     python: str | None = None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Accept:
     """What a check finds, or that it cannot look, waived with a reason that is shown every time.
 
@@ -88,7 +89,7 @@ class Accept:
         return f"{self.reason} (until {self.expires})" if self.expires else self.reason
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Spec:
     """The whole of ``provision.toml``; every part may be left out."""
 

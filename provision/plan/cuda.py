@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Literal
 
 from provision import catalog
@@ -10,10 +9,11 @@ from provision.fact import Absent, Missing, Snapshot
 from provision.facts.gpus import Gpus
 from provision.facts.pci import NvidiaCards
 from provision.plan.promise import Promise
+from provision.record import record
 from provision.spec import Spec
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Cuda:
     """``accelerator`` names the torch build; ``minimum_driver`` and ``architectures`` (as ``9.0``) are what it asks of a card."""
 

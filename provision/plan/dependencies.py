@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -15,6 +14,7 @@ from provision.facts.system import System
 from provision.plan.audit import Audit
 from provision.plan.cuda import Cuda
 from provision.plan.promise import Promise
+from provision.record import record
 from provision.spec import Spec
 
 _LOCKFILES = Path(__file__).parents[1] / "lockfiles"
@@ -24,7 +24,7 @@ IMAGE_PYTHON = "py311"  # what the base image carries: Debian 12's Python 3.11, 
 DEBIAN_PACKAGES = ("iptables", "mmdebstrap", "python3-apt")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Dependencies:
     """``packages``: Debian packages that must be there; ``daemon_json``: the engine's whole configuration file."""
 

@@ -7,9 +7,10 @@ import functools
 from typing import Any
 
 from provision import catalog
+from provision.record import record
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Promise:
     """One proof that must appear in ``proof.jsonl``, by its code, with the numbers it is held to."""
 

@@ -5,7 +5,6 @@ Taken from a snapshot alone; what is not known is there with its reason.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from typing import Literal
 
@@ -21,6 +20,7 @@ from provision.facts.packages import Packages
 from provision.facts.pci import NvidiaCards, PciCard
 from provision.facts.python import Pythons
 from provision.facts.system import System
+from provision.record import record
 from provision.report import links
 from provision.report.quantity import size
 
@@ -30,7 +30,7 @@ GENERATIONS = {2500: 1, 5000: 2, 8000: 3, 16000: 4, 32000: 5, 64000: 6}
 FULL_SHARE = 0.9  # shown as full from here on; it only colours a bar, the checks have thresholds of their own
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Bar:
     """How much of something is taken: ``share`` from 0 to 1, and the same in words."""
 
@@ -48,7 +48,7 @@ class Bar:
         return round(self.share * 100)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Card:
     """One GPU: what it is, its link, its memory. ``lanes`` is (in use, possible); 0 where nobody says."""
 
@@ -60,7 +60,7 @@ class Card:
     memory: Bar | None = None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Store:
     """One disk, RAID or server, with the file systems mounted from it: (mount point, what it is, room or None)."""
 
@@ -69,7 +69,7 @@ class Store:
     mounts: tuple[tuple[str, str, Bar | None], ...]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class MachineMap:
     """``dark``: for each part that is not known, its name and the reason."""
 
