@@ -98,31 +98,44 @@ def lines_of(text: str) -> list[str]:
 
 
 def _hinted(lines: list[str]) -> list[str]:
-    """The lines that hold one of the words. Which words occur at all is asked of the whole text: that is one fast search."""
+    """The lines that hold one of the words; an Xid has a record of its own.
+
+    Which words occur at all is asked of the whole text: that is one fast search.
+    """
     text = "\n".join(lines)
     occurring = [hint for hint in _HINTS if hint in text]
-    return [line for line in lines if any(hint in line for hint in occurring)] if occurring else []
+    return [line for line in lines if any(hint in line for hint in occurring) and "NVRM: Xid" not in line]
 
 
 def events(lines: Iterable[str]) -> tuple[KernelEvent, ...]:
     """What the lines tell, sorted by kind and device."""
     found: dict[tuple[str, str], KernelEvent] = {}
+    known: dict[str, tuple[str, str | None] | None] = {}  # a log that is flooded repeats itself but for the time
     for line in _hinted(list(lines)):
-        for kind, pattern in _patterns():
-            match = pattern.search(line)
-            if match is None:
-                continue
-            device = next((value for value in match.groupdict().values() if value), None)
-            stamp = _STAMP.match(line)
-            when = float(stamp[1]) if stamp else None
-            before = found.get((kind, device or ""))
-            found[kind, device or ""] = KernelEvent(
-                kind=kind,
-                device=device,
-                times=before.times + 1 if before else 1,
-                first_seconds=before.first_seconds if before else when,
-                last_seconds=when,
-                text=(stamp[2] if stamp else line).strip()[:_LENGTH],
-            )
-            break
+        stamp = _STAMP.match(line)
+        message = stamp[2] if stamp else line
+        if message not in known:
+            known[message] = _kind(message)
+        said = known[message]
+        if said is None:
+            continue
+        kind, device = said
+        when = float(stamp[1]) if stamp else None
+        before = found.get((kind, device or ""))
+        found[kind, device or ""] = KernelEvent(
+            kind=kind,
+            device=device,
+            times=before.times + 1 if before else 1,
+            first_seconds=before.first_seconds if before else when,
+            last_seconds=when,
+            text=message.strip()[:_LENGTH],
+        )
     return tuple(found[key] for key in sorted(found))
+
+
+def _kind(message: str) -> tuple[str, str | None] | None:
+    """The first kind that fits, and the device that the message names."""
+    for kind, pattern in _patterns():
+        if match := pattern.search(message):
+            return kind, next((value for value in match.groupdict().values() if value), None)
+    return None
