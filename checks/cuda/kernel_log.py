@@ -46,7 +46,7 @@ def gpu_initialisation_failed(log: KernelLog, gpus: Gpus | Absent | Missing) -> 
             )
 
 
-@check("CUD037", ERROR, cause="module-signature-refused")
+@check("CUD037", ERROR, cause="secure-boot-refuses-module")
 def kernel_refuses_modules(log: KernelLog, cards: NvidiaCards, driver: NvidiaDriver | Absent) -> Iterator[Finding]:
     """The kernel refused to load a module without a signature it trusts, and the NVIDIA driver is not loaded.
 

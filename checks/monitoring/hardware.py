@@ -111,7 +111,7 @@ def gpu_fell_off_the_bus(log: KernelLog, cards: NvidiaCards | Absent | Missing) 
         )
 
 
-@check("MON033", ERROR, cause="host-memory-fault")
+@check("MON033", ERROR, cause="host-memory-errors")
 def host_memory_uncorrected(log: KernelLog) -> Iterator[Finding]:
     """The main memory has had errors that could not be corrected.
 
@@ -128,7 +128,7 @@ def host_memory_uncorrected(log: KernelLog) -> Iterator[Finding]:
         yield _logged(event.device or "main memory", event.times, event.text, told(event), "edac-util -v")
 
 
-@check("MON034", NOTE, cause="host-memory-fault")
+@check("MON034", NOTE, cause="host-memory-errors")
 def host_memory_corrected(log: KernelLog) -> Iterator[Finding]:
     """The main memory has had errors that were corrected.
 
@@ -153,7 +153,7 @@ def _logged(what: str, times: int, text: str, measured: dict[str, object], comma
     )
 
 
-@check("MON035", ERROR, cause="disk-fault")
+@check("MON035", ERROR, cause="disk-errors")
 def disk_faults_logged(log: KernelLog) -> Iterator[Finding]:
     """A disk, an array or a file system has reported errors.
 
@@ -168,6 +168,8 @@ def disk_faults_logged(log: KernelLog) -> Iterator[Finding]:
     """
     for event in events(log, "disk-timeout", "disk-error", "raid-member-failed", "filesystem-error"):
         device = event.device or "a file system"
+        if device.startswith("loop"):
+            continue  # a file as a disk: where its disk is sick, that disk has a line of its own
         yield _logged(device, event.times, event.text, told(event), f"smartctl -a /dev/{event.device or 'DISK'}")
 
 

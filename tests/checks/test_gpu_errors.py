@@ -208,3 +208,8 @@ def test_mon040_without_counters_is_not_ok(a: Any, run_check: Any) -> None:
     closed = dataclasses.replace(gpu, unread=(("link_errors", "permission denied by the NVIDIA driver"),))
     assert run_check("MON040", a(GpuLinks, gpus=(closed,))).outcome == "unknown"
     assert run_check("MON040", {GpuLinks: Missing("no answer")}).outcome == "unknown"
+
+
+@pytest.mark.parametrize(("device", "found"), [("loop0", 0), ("sda1", 1)])
+def test_mon035_leaves_out_files_that_serve_as_disks(a: Any, messages: Any, device: str, found: int) -> None:
+    assert len(messages("MON035", event(a, "filesystem-error", device=device))) == found
