@@ -8,30 +8,27 @@ die then (stuck in the kernel, as behind a hung driver) is left behind and said.
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
 import glob as globbing
 import json
 import os
 import pkgutil
 import shutil
-import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from provision import elf, local, unix_http
+from provision.child import run_child, search_path
 from provision.fact import Absent, Missing, NotKnown
 
 T = TypeVar("T")
 DEADLINE_SECONDS = 2.0
 NVML_DEADLINE_SECONDS = 5.0  # without persistence mode a healthy driver first wakes every GPU: over a second each
-GRACE_SECONDS = 0.2  # after SIGKILL a healthy child is gone in about a millisecond
 READ_LIMIT_BYTES = 32 << 20  # dpkg's status file grows to several MB; a log is read through a command
 READ_CHUNK_BYTES = 1 << 18  # /proc/sys refuses one read of several MB with "cannot allocate memory" (Linux 6.18)
-OUTPUT_LIMIT_BYTES = 16 << 20
 
 
 _ROOM = {  # what statvfs is asked for: our name and C's
@@ -88,6 +85,18 @@ class Host(Protocol):
     def interpreter(self) -> dict[str, str]:
         """version, executable and prefix of the Python that asks."""
 
+    def status(self, path: str) -> dict[str, int]:
+        """mode, uid, gid, size, folder and writable of a path: see ``provision.local.status``."""
+
+    def tree(self, top: str, depth: int = 8, most: int = 5000, may_hang: bool = False) -> dict[str, Any]:
+        """Files below a folder, bounded: see ``provision.local.tree``; in a child where the mount may hang."""
+
+    def elf(self, path: str) -> dict[str, Any]:
+        """What a shared library asks for and offers: see ``provision.elf.read``. Missing: it is no library."""
+
+    def clock(self) -> dict[str, int]:
+        """Whether the kernel's clock is synchronised: see ``provision.local.clock``."""
+
 
 def or_none(ask: Callable[..., T], *question: str, reasons: type[NotKnown] = Absent) -> T | None:
     """The answer, or None where the thing is absent. ``Missing`` climbs unless ``reasons=NotKnown`` lets it pass."""
@@ -124,58 +133,6 @@ def together(calls: Sequence[Callable[[], T]]) -> list[T | NotKnown]:
             raise answer
         result.append(answer)
     return result
-
-
-def search_path() -> str:
-    """PATH with the folders where administrators' programs live: cron and sudo often leave them out."""
-    return os.pathsep.join((os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"))
-
-
-def plain_environment() -> dict[str, str]:
-    """This environment with the C locale, so that messages read the same everywhere."""
-    return {**os.environ, "LC_ALL": "C", "LANGUAGE": "", "PATH": search_path()}
-
-
-def run_child(command: tuple[str, ...], timeout: float, name: str = "") -> tuple[int, str, str]:
-    """Status, output and errors of a command that is killed with its whole process group at the deadline.
-
-    ``name`` stands for the command in messages. Raises ``Absent`` (no such program) or ``Missing`` (no permission, no
-    answer in time).
-    """
-    try:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=plain_environment(),
-            start_new_session=True,
-        )
-    except FileNotFoundError:
-        raise Absent(f"{command[0]} is not installed") from None
-    except OSError as error:
-        raise Missing(f"{command[0]}: {(error.strerror or str(error)).lower()}") from None
-    try:
-        out, err = child.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        raise Missing(_give_up(child, name or " ".join(command[:3]), timeout)) from None
-    text = out[:OUTPUT_LIMIT_BYTES].decode(errors="replace"), err[:OUTPUT_LIMIT_BYTES].decode(errors="replace")
-    return child.returncode, *text
-
-
-def _give_up(child: subprocess.Popen[bytes], name: str, timeout: float) -> str:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)
-    said = f"{name} gave no answer in {timeout:g} s"
-    try:
-        child.wait(GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        return f"{said} and cannot be killed (process {child.pid} is stuck in the kernel)"
-    finally:
-        for pipe in (child.stdout, child.stderr):
-            if pipe is not None:
-                pipe.close()
-    return said
 
 
 class LocalHost:
@@ -256,7 +213,7 @@ class LocalHost:
         return {name: getattr(room, field) for name, field in _ROOM.items()}
 
     def get(self, socket: str, path: str) -> Any:
-        return _get(socket, path)
+        return unix_http.get(socket, path, DEADLINE_SECONDS)
 
     def nvml(self) -> dict[str, Any]:
         program = pkgutil.get_data("provision.facts", "nvml_child.py")  # a path would not do: we may run from a zipapp
@@ -286,34 +243,37 @@ class LocalHost:
     def interpreter(self) -> dict[str, str]:
         return {"version": ".".join(map(str, sys.version_info[:3])), "executable": sys.executable, "prefix": sys.prefix}
 
+    def status(self, path: str) -> dict[str, int]:
+        return _asked(path, lambda: local.status(path))
+
+    def tree(self, top: str, depth: int = 8, most: int = 5000, may_hang: bool = False) -> dict[str, Any]:
+        if may_hang:  # -S and not -I: the child must find the package that this process runs from
+            say = "import json,sys;sys.path.insert(0,sys.argv[4]);from provision import local as l;a=sys.argv;"
+            tell = "print(json.dumps(l.tree(a[1],int(a[2]),int(a[3]))))"
+            home = str(Path(__file__).parents[1])
+            child = (sys.executable, "-S", "-c", say + tell, top, str(depth), str(most), home)
+            found: dict[str, Any] = json.loads(self.run(*child))
+            return found
+        return _asked(top, lambda: local.tree(top, depth, most))
+
+    def elf(self, path: str) -> dict[str, Any]:
+        try:
+            return _asked(path, lambda: elf.read(path))
+        except elf.NotElf as error:
+            raise Missing(f"{path}: {error}") from None
+
+    def clock(self) -> dict[str, int]:
+        return _asked("the kernel's clock", local.clock)
+
+
+def _asked(path: str, ask: Callable[[], T]) -> T:
+    try:
+        return ask()
+    except OSError as error:
+        raise _why(path, error) from None
+
 
 def _why(path: str, error: OSError) -> NotKnown:
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return Absent(f"{path} is not there")
     return Missing(f"{path}: {(error.strerror or str(error)).lower()}")
-
-
-def _get(path_of_socket: str, path: str) -> Any:
-    """One HTTP/1.0 exchange: short enough to need no library, and it works where the engine's client is not installed."""
-    import socket
-
-    try:
-        with socket.socket(socket.AF_UNIX) as line:
-            line.settimeout(DEADLINE_SECONDS)
-            line.connect(path_of_socket)
-            line.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
-            answer = b"".join(iter(lambda: line.recv(65536), b""))
-    except (FileNotFoundError, NotADirectoryError):
-        raise Absent(f"{path_of_socket} is not there") from None
-    except TimeoutError:
-        raise Missing(f"{path_of_socket} gave no answer in {DEADLINE_SECONDS:g} s") from None
-    except OSError as error:
-        raise Missing(f"{path_of_socket}: {(error.strerror or str(error)).lower()}") from None
-    head, _, body = answer.partition(b"\r\n\r\n")
-    status = head.split(b" ", 2)[1:2]
-    if status != [b"200"]:
-        raise Missing(f"{path_of_socket}: GET {path} answered {head.splitlines()[:1]}")
-    try:
-        return json.loads(body)
-    except ValueError:
-        raise Missing(f"{path_of_socket}: GET {path} answered no JSON") from None

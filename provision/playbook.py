@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from provision import codec, progress
+from provision.child import search_path
 from provision.errors import ChangeError
-from provision.host import search_path
 
 FOLDER = Path(__file__).with_name("playbooks")
 SAY_AFTER_SECONDS = 2.0

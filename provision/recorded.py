@@ -15,6 +15,7 @@ from provision.fact import Absent, Missing, NotKnown
 from provision.host import DEADLINE_SECONDS, Host
 
 T = TypeVar("T")
+_OF_A_PATH = ("read", "link", "statvfs", "status", "tree", "elf")  # questions that say that something is there
 
 
 class RecordingHost:
@@ -75,6 +76,18 @@ class RecordingHost:
     def interpreter(self) -> dict[str, str]:
         return self._ask("interpreter", self._host.interpreter)
 
+    def status(self, path: str) -> dict[str, int]:
+        return self._ask(f"status {path}", lambda: self._host.status(path))
+
+    def tree(self, top: str, depth: int = 8, most: int = 5000, may_hang: bool = False) -> dict[str, Any]:
+        return self._ask(f"tree {top}", lambda: self._host.tree(top, depth, most, may_hang))
+
+    def elf(self, path: str) -> dict[str, Any]:
+        return self._ask(f"elf {path}", lambda: self._host.elf(path))
+
+    def clock(self) -> dict[str, int]:
+        return self._ask("clock", self._host.clock)
+
 
 class RecordedHost:
     """Answers from a recording: ``{"read /proc/meminfo": {"known": "…"}, "nvml": {"absent": "…"}, …}``.
@@ -85,7 +98,13 @@ class RecordedHost:
 
     def __init__(self, answers: Mapping[str, Any]) -> None:
         self._answers = answers
-        self._paths = sorted({q.split(" ", 1)[1] for q in answers if q.split(" ", 1)[0] in ("read", "link", "statvfs")})
+        self._paths = sorted(
+            {
+                q.split(" ", 1)[1]
+                for q in answers
+                if q.split(" ", 1)[0] in ("read", "link", "statvfs", "status", "tree", "elf")
+            }
+        )
 
     def _answer(self, question: str, unrecorded: str) -> Any:
         entry = self._answers.get(question)
@@ -152,6 +171,18 @@ class RecordedHost:
 
     def interpreter(self) -> dict[str, str]:
         return dict(self._answer("interpreter", "the interpreter was not recorded"))
+
+    def status(self, path: str) -> dict[str, int]:
+        return dict(self._answer(f"status {path}", f"{path} is not there"))
+
+    def tree(self, top: str, depth: int = 8, most: int = 5000, may_hang: bool = False) -> dict[str, Any]:  # noqa: ARG002
+        return dict(self._answer(f"tree {top}", f"{top} is not there"))
+
+    def elf(self, path: str) -> dict[str, Any]:
+        return dict(self._answer(f"elf {path}", f"{path} is not there"))
+
+    def clock(self) -> dict[str, int]:
+        return dict(self._answer("clock", "the clock was not recorded"))
 
 
 def _glob_matches(path: str, pattern: str) -> bool:

@@ -20,8 +20,9 @@ from pathlib import Path
 import pytest
 
 from provision import host
+from provision.child import run_child
 from provision.fact import Absent, Missing, NotKnown
-from provision.host import LocalHost, or_none, run_child, together
+from provision.host import LocalHost, or_none, together
 from provision.recorded import RecordedHost, RecordingHost
 
 LOCAL = LocalHost()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -91,10 +92,11 @@ def test_every_name_has_a_check_and_three_have_three() -> None:
     assert all(len(per_name[name]) >= 3 for name in ("storage", "cuda", "dependencies"))
 
 
-def test_codes_are_numbered_without_a_gap() -> None:
+def test_codes_are_numbered_without_a_gap_in_blocks_that_begin_at_a_multiple_of_ten() -> None:
     for prefix in roadblock.BY_PREFIX:
         numbers = [int(code[3:]) for code in CODES if code.startswith(prefix)]
-        assert numbers == list(range(1, len(numbers) + 1))
+        assert numbers[0] == 1
+        assert not [n for before, n in itertools.pairwise(numbers) if n != before + 1 and n % 10]
 
 
 @pytest.mark.parametrize("code", CODES)

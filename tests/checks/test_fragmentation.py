@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from provision.check import CHECKS
-from provision.checks.fragmentation import parse
+from provision.checks.fragmentation.allocator import parse
 from provision.fact import Absent, Missing
 from provision.facts.environment import Environment
 from provision.facts.packages import PackageEnvironment, Packages, TorchBuild

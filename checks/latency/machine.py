@@ -1,4 +1,4 @@
-"""Answers come too slowly."""
+"""The processor, the cards' links and the limits that hold an engine back."""
 
 from __future__ import annotations
 

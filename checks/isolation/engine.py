@@ -1,4 +1,4 @@
-"""Weights or user data leak."""
+"""The container engine and the session: who may reach in, and what goes out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nobody notices that something is wrong."""
+"""What the kernel log and the service manager say, and whether anybody can read it."""
 
 from __future__ import annotations
 

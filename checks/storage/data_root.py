@@ -1,4 +1,4 @@
-"""Weights and images load slowly or do not fit."""
+"""The container engine's data root: room, inodes and the disk under it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Allocator fragmentation ends in out-of-memory, and the settings against it are easily written wrong."""
+"""The settings of torch's allocator, which are easily written wrong."""
 
 from __future__ import annotations
 

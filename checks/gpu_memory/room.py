@@ -1,4 +1,4 @@
-"""Too little GPU or host memory for the weights, the cache and the work."""
+"""Room for the weights: main memory, GPU memory, shared memory."""
 
 from __future__ import annotations
 

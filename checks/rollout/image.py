@@ -1,4 +1,4 @@
-"""A new version goes live, or back, and nobody knows which one runs."""
+"""The image: which one there is, from which lock, and what a restart of the engine does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was asked, answered and changed is not on record."""
+"""What containers write, kept without a limit or not at all."""
 
 from __future__ import annotations
 

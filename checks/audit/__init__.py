@@ -1,0 +1,1 @@
+"""What was asked, answered and changed is not on record."""

@@ -1,0 +1,1 @@
+"""Weights or user data leak."""

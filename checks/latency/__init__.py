@@ -1,0 +1,1 @@
+"""Answers come too slowly."""

@@ -1,0 +1,1 @@
+"""Nobody notices that something is wrong."""

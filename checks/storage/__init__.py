@@ -1,0 +1,1 @@
+"""Weights and images load slowly or do not fit."""
