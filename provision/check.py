@@ -16,7 +16,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from provision.fact import Absent, Missing, Snapshot, needs_of
+from provision.fact import NOT_PASTED, PASTED, Absent, Missing, Snapshot, needs_of
 from provision.roadblock import BY_NAME
 
 Severity = Literal["error", "warning", "note"]
@@ -141,7 +141,7 @@ def _judge(one: Check, snapshot: Snapshot, sections: Mapping[type, Any], waived:
     given: dict[str, Any] = {}
     for parameter, kind, tolerated in one.needs:
         value = sections[kind] if kind in sections else snapshot.get(kind)
-        if isinstance(value, (Absent, Missing)) and not isinstance(value, tuple(tolerated)):
+        if isinstance(value, (Absent, Missing)) and not (isinstance(value, tuple(tolerated)) and _may_lack(one, value)):
             return result("skipped" if isinstance(value, Absent) else "unknown", value.reason)
         given[parameter] = value
     try:
@@ -157,16 +157,30 @@ def _judge(one: Check, snapshot: Snapshot, sections: Mapping[type, Any], waived:
     return result("found", findings=findings) if findings else result("ok")
 
 
+def _may_lack(one: Check, value: Absent | Missing) -> bool:
+    """Whether a check that bears not knowing a fact may judge without it.
+
+    A fact that could not be looked at can be a bad sign in itself (a driver that gives no answer). That a pasted text
+    does not state it is none: there only a check goes on that asks for pasted facts too, and so knows the difference.
+    """
+    return value.reason != NOT_PASTED or any(kind.__name__ in PASTED for _, kind, _ in one.needs)
+
+
 def summary(results: Sequence[Result]) -> dict[str, int]:
     """How many results there are of every outcome."""
     return {outcome: sum(r.outcome == outcome for r in results) for outcome in typing.get_args(Outcome)}
 
 
-def exit_code(results: Sequence[Result], strict: bool = False) -> int:
-    """1: findings of severity error (``strict``: warning too). 3: could not look or crashed. 0: neither."""
+def exit_code(results: Sequence[Result], strict: bool = False, pasted: bool = False) -> int:
+    """1: findings of severity error (``strict``: warning too). 3: could not look or crashed. 0: neither.
+
+    ``pasted``: a text never states everything, so most checks cannot look and 3 would always be the answer. Whoever
+    pastes asks what is wrong with what is there: what it does not state counts only with ``strict``.
+    """
     bad = ("error", "warning") if strict else ("error",)
     if any(r.outcome == "found" and r.severity in bad for r in results):
         return 1
-    if any(r.outcome == "crashed" or (r.outcome == "unknown" and (strict or r.severity == "error")) for r in results):
+    grave = ("error",) if not pasted else ()
+    if any(r.outcome == "crashed" or (r.outcome == "unknown" and (strict or r.severity in grave)) for r in results):
         return 3
     return 0

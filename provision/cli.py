@@ -106,6 +106,14 @@ def facts(output: Path | None, as_json: bool) -> None:
     "--facts", "facts_path", metavar="FILE", help="Judge this snapshot (- for standard input) instead of this machine."
 )
 @click.option(
+    "--from",
+    "dumps",
+    multiple=True,
+    metavar="DUMP",
+    help="Judge pasted output instead of this machine: collect_env, nvidia-smi, pip list … (- for standard input).",
+)
+@click.option("--log", "logs", multiple=True, metavar="FILE", help="The same for an error log or a traceback.")
+@click.option(
     "--select", multiple=True, metavar="X", help="Only these: a code, a prefix, a check's or an obstacle's name."
 )
 @click.option("--ignore", multiple=True, metavar="X", help="All but these.")
@@ -117,6 +125,8 @@ def doctor(
     ctx: click.Context,
     spec_path: Path | None,
     facts_path: str | None,
+    dumps: tuple[str, ...],
+    logs: tuple[str, ...],
     select: tuple[str, ...],
     ignore: tuple[str, ...],
     strict: bool,
@@ -125,6 +135,8 @@ def doctor(
 ) -> None:
     """What is wrong with this machine, and why. Changes nothing.
 
+    With --facts, --from or --log this machine is not looked at.
+
     Example:  provision doctor --format json | jq .causes
     """
     from provision import check, road
@@ -132,16 +144,22 @@ def doctor(
 
     spec = _spec(spec_path)
     codes = road.choose(select, ignore) if select or ignore else None
-    snapshot = road.read_snapshot(facts_path) if facts_path else road.look()
-    previous = None if facts_path else road.previous_plan(snapshot, spec)
-    seen = road.diagnose(snapshot, spec, previous, codes)
+    pasted = bool(dumps or logs)
+    if pasted:
+        from provision.paste import source
+
+        seen = road.diagnose_pasted(source.read(dumps, logs, facts_path), spec, codes)
+    else:
+        snapshot = road.read_snapshot(facts_path) if facts_path else road.look()
+        seen = road.diagnose(snapshot, spec, None if facts_path else road.previous_plan(snapshot, spec), codes)
+    snapshot = seen.snapshot
     name = spec.machine.name or snapshot.machine
     if form == "json":
         _emit(machine.doctor(name, seen.results, seen.causes), output)
     else:
         style = layout.PLAIN if output else out.style()
         _emit(text.doctor(name, seen.results, seen.causes, style), output)
-    ctx.exit(check.exit_code(seen.results, strict))
+    ctx.exit(check.exit_code(seen.results, strict, pasted))
 
 
 @main.command()

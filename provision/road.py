@@ -17,7 +17,7 @@ from typing import Any
 
 from provision import __version__, cause, check, codec, fact, facts, plan, rundir
 from provision.errors import UsageError
-from provision.fact import Missing, NotKnown, Snapshot
+from provision.fact import NOT_PASTED, Missing, NotKnown, Snapshot
 from provision.host import LocalHost
 from provision.plan import Plan
 from provision.roadblock import BY_NAME
@@ -75,6 +75,15 @@ def diagnose(
     chosen = None if codes is None else tuple(codes)
     results = check.run(snapshot, plan.sections(made, spec), spec.accepted(), chosen)
     return Diagnosis(snapshot=snapshot, plan=made, results=results, causes=cause.causes(results))
+
+
+def diagnose_pasted(snapshot: Snapshot, spec: Spec, codes: Iterable[str] | None = None) -> Diagnosis:
+    """Judge what was pasted. No plan is made: a text says too little of a machine to say what it should be."""
+    check.load()
+    unplanned = Missing(NOT_PASTED)
+    sections: dict[type, Any] = {Spec: spec, **dict.fromkeys(plan.SECTIONS, unplanned)}
+    results = check.run(snapshot, sections, spec.accepted(), None if codes is None else tuple(codes))
+    return Diagnosis(snapshot=snapshot, plan=unplanned, results=results, causes=cause.causes(results))
 
 
 def choose(select: Iterable[str], ignore: Iterable[str]) -> tuple[str, ...]:

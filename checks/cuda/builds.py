@@ -7,26 +7,31 @@ from collections.abc import Iterator
 from provision.catalog import tables
 from provision.catalog.version import minor, numbers, older
 from provision.check import ERROR, WARNING, Finding, NotApplicable, check
+from provision.checks._pasted import (
+    MaybeStated,
+    a_card,
+    architecture,
+    capabilities,
+    require_all,
+    torches,
+    variables,
+)
 from provision.checks._words import listed
 from provision.fact import Missing
 from provision.facts.cuda import CudaLibraries, LibraryCopy
 from provision.facts.driver import NvidiaDriver
 from provision.facts.environment import Environment
 from provision.facts.gpus import Gpus
-from provision.facts.packages import PackageEnvironment, Packages, TorchBuild
+from provision.facts.packages import Packages
 from provision.facts.pci import NvidiaCards
+from provision.facts.stated import Stated
 from provision.facts.system import System
 
 
-def _torches(packages: Packages) -> list[tuple[PackageEnvironment, TorchBuild]]:
-    found = [(one, one.torch) for one in packages.environments if one.torch is not None]
-    if not found:
-        raise NotApplicable("torch is in none of the environments here")
-    return found
-
-
 @check("CUD009", ERROR, cause="torch-cpu-build")
-def torch_without_cuda(packages: Packages, cards: NvidiaCards) -> Iterator[Finding]:
+def torch_without_cuda(
+    packages: Packages | Missing, cards: NvidiaCards | Missing, stated: MaybeStated
+) -> Iterator[Finding]:
     """The torch in use was built without CUDA, on a machine with an NVIDIA card.
 
     `torch.cuda.is_available()` is False with a perfect driver. It comes from an index of CPU wheels, from a lock that was
@@ -39,21 +44,21 @@ def torch_without_cuda(packages: Packages, cards: NvidiaCards) -> Iterator[Findi
     ## Proof
     CUD-P1: the torch in the container is the accelerator's build.
     """
-    for environment, torch in _torches(packages):
-        if environment.prefix == packages.in_use and torch.cuda is None and torch.hip is None:
+    card = a_card(cards, stated)
+    for environment, torch in torches(packages, stated):
+        if environment.in_use and torch.cuda is None and torch.hip is None:
             yield Finding(
-                f"torch {torch.version} in {environment.prefix} was built without CUDA; "
-                f"{cards.cards[0].address} is an NVIDIA card",
+                f"torch {torch.version}{environment.inside} was built without CUDA; {card}",
                 measured={"torch": torch.version, "cuda": None, "prefix": environment.prefix},
                 needed={"cuda": True},
-                fix=(
-                    f"{environment.prefix}/bin/python3 -m pip install --force-reinstall torch=={torch.version.split('+')[0]}",
-                ),
+                fix=(f"{environment.python} -m pip install --force-reinstall torch=={torch.version.split('+')[0]}",),
             )
 
 
 @check("CUD010", ERROR, cause="driver-too-old-for-cuda")
-def torch_newer_than_driver(packages: Packages, driver: NvidiaDriver) -> Iterator[Finding]:
+def torch_newer_than_driver(
+    packages: Packages | Missing, driver: NvidiaDriver, stated: MaybeStated
+) -> Iterator[Finding]:
     """An installed torch was built for a CUDA major that the driver does not know.
 
     Each CUDA major has an oldest driver. Across majors nothing starts (CUDA error 35); inside one major an older driver
@@ -65,12 +70,12 @@ def torch_newer_than_driver(packages: Packages, driver: NvidiaDriver) -> Iterato
     ## Proof
     CUD-P4: a matrix product and a convolution on the GPU agree with the CPU.
     """
-    for environment, torch in _torches(packages):
+    for environment, torch in torches(packages, stated):
         least = tables.minimum_driver(torch.cuda) if torch.cuda else None
         if least and older(driver.version, least):
             runs = [row.cuda for row in tables.drivers().major if not older(driver.version, row.minimum_driver)]
             yield Finding(
-                f"torch {torch.version} in {environment.prefix} was built for CUDA {torch.cuda}, which needs driver {least} "
+                f"torch {torch.version}{environment.inside} was built for CUDA {torch.cuda}, which needs driver {least} "
                 f"or newer; {driver.version} is loaded",
                 measured={"driver": driver.version, "torch": torch.version, "cuda": torch.cuda},
                 needed={"driver": least},
@@ -82,7 +87,9 @@ def torch_newer_than_driver(packages: Packages, driver: NvidiaDriver) -> Iterato
 
 
 @check("CUD011", ERROR, cause="torch-arch-unsupported")
-def torch_has_no_kernels_for_gpu(packages: Packages, gpus: Gpus, system: System) -> Iterator[Finding]:
+def torch_has_no_kernels_for_gpu(
+    packages: Packages | Missing, gpus: Gpus | Missing, system: System | Missing, stated: MaybeStated
+) -> Iterator[Finding]:
     """An installed torch has no code for the GPU's architecture.
 
     Everything imports, `torch.cuda.is_available()` is True, and the first kernel fails with "no kernel image is available
@@ -95,28 +102,44 @@ def torch_has_no_kernels_for_gpu(packages: Packages, gpus: Gpus, system: System)
     ## Proof
     CUD-P5: the card's architecture is among those the build was compiled for.
     """
-    if system.architecture != "x86_64":
-        raise NotApplicable(f"the table knows x86_64 wheels; this is {system.architecture}")
-    for environment, torch in _torches(packages):
+    machine = architecture(system, stated)
+    if machine not in ("x86_64", None):
+        raise NotApplicable(f"the table knows x86_64 wheels; this is {machine}")
+    cards = capabilities(gpus, stated)
+    if machine is None:  # Tegra's own builds are not in the table, and its code is not a desktop card's
+        cards = [(name, one) for name, one in cards if one not in _TEGRA]
+    for environment, torch in torches(packages, stated):
         row = next((w for w in tables.wheels() if (w.torch, w.cuda) == (minor(torch.version), torch.cuda)), None)
-        if row is None or row.ptx:
+        if row is None:
             continue
-        for capability in sorted({gpu.compute_capability for gpu in gpus.gpus}):
-            if not _covers(row.architectures, capability):
-                cards = listed(sorted({gpu.name for gpu in gpus.gpus if gpu.compute_capability == capability}))
+        # Before CUDA 13 wheels for Arm held the same code or less (pytorch .ci/manywheel/build_cuda.sh @ 799d09f21574).
+        sure = machine is not None or numbers(row.cuda) < (13,)
+        for capability in sorted({one for _, one in cards}):
+            if not _covers(row.architectures, capability) and not (row.ptx and _newest(row.architectures, capability)):
+                names = listed(sorted({name for name, one in cards if one == capability}))
                 yield Finding(
-                    f"torch {torch.version} (CUDA {torch.cuda}) in {environment.prefix} was compiled for "
-                    f"{listed(row.architectures)}; {cards} is {capability}",
+                    f"torch {torch.version} (CUDA {torch.cuda}){environment.inside} was compiled for "
+                    f"{listed(row.architectures)}; {names} is {capability}",
                     measured={"compute_capability": capability, "torch": torch.version},
                     needed={"architectures": list(row.architectures)},
                     fix=(_covering(capability),),
+                    certainty="certain" if sure else "likely",
+                    tell_apart=() if sure else ("uname -m   # the table knows x86_64 wheels",),
                 )
+
+
+_TEGRA = ("8.7", "11.0")  # Orin, Thor (developer.nvidia.com/cuda-gpus)
 
 
 def _covers(architectures: tuple[str, ...], capability: str) -> bool:
     """Code for X.z runs on X.y where z <= y; never across majors."""
     major, low = numbers(capability)[:2]
     return any(numbers(a)[0] == major and numbers(a)[1] <= low for a in architectures)
+
+
+def _newest(architectures: tuple[str, ...], capability: str) -> bool:
+    """Whether a card is newer than everything compiled: what a driver compiles (PTX) serves those, never older ones."""
+    return all(numbers(a) < numbers(capability) for a in architectures)
 
 
 def _covering(capability: str) -> str:
@@ -188,7 +211,9 @@ def compat_libcuda_older_than_driver(libraries: CudaLibraries, driver: NvidiaDri
 
 
 @check("CUD014", WARNING, cause="cuda-visible-devices-or-mig")
-def every_gpu_is_hidden(environment: Environment, cards: NvidiaCards) -> Iterator[Finding]:
+def every_gpu_is_hidden(
+    environment: Environment | Missing, cards: NvidiaCards | Missing, stated: MaybeStated
+) -> Iterator[Finding]:
     """CUDA_VISIBLE_DEVICES hides every GPU.
 
     An empty value, or one that begins with -1, leaves a program without a GPU, and without a message: torch says CUDA
@@ -200,11 +225,22 @@ def every_gpu_is_hidden(environment: Environment, cards: NvidiaCards) -> Iterato
     ## Proof
     CUD-P2: every parameter of the model is on the GPU.
     """
-    value = dict(environment.variables).get("CUDA_VISIBLE_DEVICES")
-    if value is not None and value.split(",")[0].strip() in ("", "-1"):
+    count = _count(cards, stated)
+    value = variables(environment, stated).get("CUDA_VISIBLE_DEVICES")
+    if value is None:
+        require_all(environment)
+    elif value.split(",")[0].strip() in ("", "-1"):
         yield Finding(
-            f"CUDA_VISIBLE_DEVICES is {value!r}: none of {len(cards.cards)} is visible",
+            f"CUDA_VISIBLE_DEVICES is {value!r}: none of {count} is visible",
             measured={"CUDA_VISIBLE_DEVICES": value},
             needed={"CUDA_VISIBLE_DEVICES": None},
             fix=("unset CUDA_VISIBLE_DEVICES",),
         )
+
+
+def _count(cards: NvidiaCards | Missing, stated: MaybeStated) -> int:
+    if isinstance(cards, NvidiaCards):
+        return len(cards.cards)
+    if isinstance(stated, Stated) and stated.gpus:
+        return len(stated.gpus)
+    raise cards

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from provision.catalog import tables
 from provision.catalog.version import minor, numbers
 from provision.check import ERROR, WARNING, Finding, NotApplicable, check
+from provision.checks._pasted import Installed, MaybeStated, environments
 from provision.checks._words import listed
+from provision.fact import Missing
 from provision.facts.debian import DebianPackages
-from provision.facts.packages import PackageEnvironment, Packages
+from provision.facts.packages import Packages
 from provision.plan import Dependencies
 
 _CUDA_SUFFIX = re.compile(r"(nvidia-.+)-cu(\d\d)")
@@ -71,7 +73,7 @@ def planned_package_missing(debian: DebianPackages, plan: Dependencies) -> Itera
         )
 
 
-def _components(environment: PackageEnvironment) -> dict[str, set[int]]:
+def _components(environment: Installed) -> dict[str, set[int]]:
     """NVIDIA's pip packages by component, with the CUDA majors they are for."""
     found: dict[str, set[int]] = {}
     for name, version in environment.packages:
@@ -84,7 +86,7 @@ def _components(environment: PackageEnvironment) -> dict[str, set[int]]:
 
 
 @check("DEP013", WARNING, cause="dependency-conflict")
-def two_cuda_majors_in_one_environment(packages: Packages) -> Iterator[Finding]:
+def two_cuda_majors_in_one_environment(packages: Packages | Missing, stated: MaybeStated) -> Iterator[Finding]:
     """One Python environment holds NVIDIA's libraries for two CUDA majors.
 
     nvidia-cudnn-cu12 and nvidia-cudnn-cu13 install the same file (nvidia/cudnn/lib/libcudnn.so.9): the one that came
@@ -97,18 +99,18 @@ def two_cuda_majors_in_one_environment(packages: Packages) -> Iterator[Finding]:
     ## Proof
     DEP-P1: what is installed in the image is the lock, no more and no less.
     """
-    for environment in packages.environments:
+    for environment in environments(packages, stated):
         majors = _components(environment)
         doubled = sorted(name for name, found in majors.items() if len(found) > 1)
         all_majors = sorted({major for found in majors.values() for major in found})
         if len(all_majors) > 1:
             yield Finding(
-                f"{environment.prefix} holds NVIDIA packages for CUDA {listed(all_majors)}"
+                f"{environment.prefix or 'the list'} holds NVIDIA packages for CUDA {listed(all_majors)}"
                 + (f", {listed(doubled)} in both" if doubled else ""),
                 measured={"majors": all_majors, "doubled": doubled, "prefix": environment.prefix},
                 needed={"majors": 1},
                 fix=(
-                    f"{environment.prefix}/bin/python3 -m pip list | grep -i nvidia",
+                    f"{environment.python} -m pip list | grep -i nvidia",
                     "then make the environment anew",
                 ),
             )
@@ -145,7 +147,7 @@ def user_packages_shadow_an_environment(packages: Packages) -> Iterator[Finding]
 
 
 @check("DEP015", ERROR, cause="dependency-conflict")
-def engine_with_another_torch(packages: Packages) -> Iterator[Finding]:
+def engine_with_another_torch(packages: Packages | Missing, stated: MaybeStated) -> Iterator[Finding]:
     """An inference engine is installed beside a torch that it was not built for.
 
     vLLM and SGLang require one exact torch release, and their compiled code calls into it. Another minor release fails
@@ -157,7 +159,7 @@ def engine_with_another_torch(packages: Packages) -> Iterator[Finding]:
     ## Proof
     DEP-P1: what is installed in the image is the lock, and a lock in which they conflict cannot be made.
     """
-    for environment in packages.environments:
+    for environment in environments(packages, stated):
         here = dict(environment.packages)
         for pin in tables.pins():
             engine, torch = here.get(pin.engine), here.get("torch")
@@ -165,10 +167,10 @@ def engine_with_another_torch(packages: Packages) -> Iterator[Finding]:
                 continue
             if minor(torch) != minor(pin.torch):
                 yield Finding(
-                    f"{pin.engine} {engine} in {environment.prefix} requires torch {pin.torch}; {torch} is installed",
+                    f"{pin.engine} {engine}{environment.inside} requires torch {pin.torch}; {torch} is installed",
                     measured={"engine": f"{pin.engine} {engine}", "torch": torch},
                     needed={"torch": pin.torch},
-                    fix=(f"{environment.prefix}/bin/python3 -m pip install {pin.engine}=={engine}",),
+                    fix=(f"{environment.python} -m pip install {pin.engine}=={engine}",),
                 )
 
 

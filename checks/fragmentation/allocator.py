@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from provision.catalog import tables
 from provision.catalog.version import minor, older
 from provision.check import ERROR, WARNING, Finding, NotApplicable, check
+from provision.checks._pasted import MaybeStated, require_all, variables
 from provision.checks._words import listed
 from provision.fact import Absent, Missing
 from provision.facts.environment import Environment
 from provision.facts.packages import Packages
+from provision.facts.stated import Stated
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,11 +26,12 @@ class Setting:
     value: str | None
 
 
-def _settings(environment: Environment) -> list[Setting]:
+def _settings(environment: Environment | Missing, stated: MaybeStated) -> list[Setting]:
     table = tables.allocator()
-    given = dict(environment.variables)
+    given = variables(environment, stated)
     found = [s for name in (table.old_name, table.new_name) if name in given for s in parse(name, given[name])]
     if not found:
+        require_all(environment)
         raise NotApplicable(f"neither {table.old_name} nor {table.new_name} is set")
     return found
 
@@ -50,8 +53,10 @@ def _setting(variable: str, part: str) -> Setting:
     return Setting(variable=variable, key=key, value=value if colon else None)
 
 
-def _torch_in_use(packages: Packages | Absent | Missing) -> str:
+def _torch_in_use(packages: Packages | Absent | Missing, stated: MaybeStated) -> str:
     """The torch that a plain ``python3`` gets, else the only one there is."""
+    if isinstance(packages, Missing) and isinstance(stated, Stated) and stated.torch_version:
+        return stated.torch_version
     if not isinstance(packages, Packages):
         raise packages if isinstance(packages, Missing) else NotApplicable(packages.reason)
     found = {one.prefix: one.torch.version for one in packages.environments if one.torch is not None}
@@ -65,7 +70,7 @@ def _torch_in_use(packages: Packages | Absent | Missing) -> str:
 
 
 @check("FRG001", ERROR, cause="allocator-setting-invalid")
-def allocator_setting_without_colon(environment: Environment) -> Iterator[Finding]:
+def allocator_setting_without_colon(environment: Environment | Missing, stated: MaybeStated) -> Iterator[Finding]:
     """An allocator setting is not written key:value.
 
     `PYTORCH_CUDA_ALLOC_CONF=garbage_collection_threshold=0.8`, as articles print it, is no setting: torch wants a colon.
@@ -78,7 +83,7 @@ def allocator_setting_without_colon(environment: Environment) -> Iterator[Findin
     ## Proof
     FRG-P1: loading, running and dropping a model again and again does not grow the process, with the planned setting.
     """
-    for one in _settings(environment):
+    for one in _settings(environment, stated):
         key, equals, value = one.key.partition("=")
         if equals or one.value is None:
             right = f"{key}:{value or one.value or 'VALUE'}"
@@ -93,7 +98,7 @@ def allocator_setting_without_colon(environment: Environment) -> Iterator[Findin
 
 @check("FRG002", ERROR, cause="allocator-setting-invalid")
 def allocator_key_unknown_to_torch(
-    environment: Environment, packages: Packages | Absent | Missing
+    environment: Environment | Missing, packages: Packages | Absent | Missing, stated: MaybeStated
 ) -> Iterator[Finding]:
     """An allocator setting has a key that the installed torch does not know.
 
@@ -107,8 +112,8 @@ def allocator_key_unknown_to_torch(
     ## Proof
     FRG-P1: loading, running and dropping a model again and again does not grow the process, with the planned setting.
     """
-    settings, table = _settings(environment), tables.allocator()
-    torch = minor(_torch_in_use(packages))
+    settings, table = _settings(environment, stated), tables.allocator()
+    torch = minor(_torch_in_use(packages, stated))
     rows = {row.key: row for row in table.key}
     for one in (s for s in settings if "=" not in s.key and s.value is not None):
         row = rows.get(one.key)
@@ -135,7 +140,7 @@ def _when(row: tables.AllocatorKey) -> str:
 
 
 @check("FRG003", ERROR, cause="allocator-setting-invalid")
-def allocator_value_out_of_range(environment: Environment) -> Iterator[Finding]:
+def allocator_value_out_of_range(environment: Environment | Missing, stated: MaybeStated) -> Iterator[Finding]:
     """An allocator setting has a value that torch refuses.
 
     A threshold is a fraction between 0 and 1, both excluded, not a percentage; max_split_size_mb is at least 20 (more
@@ -148,7 +153,7 @@ def allocator_value_out_of_range(environment: Environment) -> Iterator[Finding]:
     FRG-P1: loading, running and dropping a model again and again does not grow the process, with the planned setting.
     """
     rows = {row.key: row for row in tables.allocator().key}
-    settings = _settings(environment)
+    settings = _settings(environment, stated)
     numbers = {(one.variable, one.key): _number(one.value, whole=True) for one in settings if one.value is not None}
     for one in settings:
         row = rows.get(one.key)
@@ -206,7 +211,7 @@ def _power_of_two(value: str) -> bool:
 
 
 @check("FRG004", WARNING, cause="allocator-setting-invalid")
-def two_allocator_variables(environment: Environment) -> Iterator[Finding]:
+def two_allocator_variables(environment: Environment | Missing, stated: MaybeStated) -> Iterator[Finding]:
     """Both names of the allocator variable are set, to different values.
 
     torch 2.9 gave PYTORCH_CUDA_ALLOC_CONF the new name PYTORCH_ALLOC_CONF. With both set one of them is ignored without a
@@ -218,8 +223,10 @@ def two_allocator_variables(environment: Environment) -> Iterator[Finding]:
     ## Proof
     FRG-P1: loading, running and dropping a model again and again does not grow the process, with the planned setting.
     """
-    table, given = tables.allocator(), dict(environment.variables)
+    table, given = tables.allocator(), variables(environment, stated)
     old, new = given.get(table.old_name), given.get(table.new_name)
+    if old is None or new is None:
+        require_all(environment)
     if old is None and new is None:
         raise NotApplicable(f"neither {table.old_name} nor {table.new_name} is set")
     if old is not None and new is not None and parse("", old) != parse("", new):

@@ -158,37 +158,37 @@ class Thresholds:
 @functools.cache
 def drivers() -> Drivers:
     """CUDA and the NVIDIA driver."""
-    return _read("drivers.toml", Drivers)
+    return read("drivers.toml", Drivers)
 
 
 @functools.cache
 def wheels() -> tuple[Wheel, ...]:
     """GPU architectures of torch's wheels."""
-    return _read("torch_arch.toml", dict[str, tuple[Wheel, ...]])["wheel"]
+    return read("torch_arch.toml", dict[str, tuple[Wheel, ...]])["wheel"]
 
 
 @functools.cache
 def pins() -> tuple[Pin, ...]:
     """Inference engines and the torch they require."""
-    return _read("engine_torch.toml", dict[str, tuple[Pin, ...]])["pin"]
+    return read("engine_torch.toml", dict[str, tuple[Pin, ...]])["pin"]
 
 
 @functools.cache
 def xids() -> dict[int, XidRow]:
     """Xid codes."""
-    return {row.code: row for row in _read("xid.toml", dict[str, tuple[XidRow, ...]])["xid"]}
+    return {row.code: row for row in read("xid.toml", dict[str, tuple[XidRow, ...]])["xid"]}
 
 
 @functools.cache
 def allocator() -> Allocator:
     """Torch's allocator setting."""
-    return _read("allocator.toml", Allocator)
+    return read("allocator.toml", Allocator)
 
 
 @functools.cache
 def thresholds() -> Thresholds:
     """Limits, first releases and telemetry switches."""
-    return _read("thresholds.toml", Thresholds)
+    return read("thresholds.toml", Thresholds)
 
 
 def minimum_driver(cuda: str) -> str | None:
@@ -197,7 +197,8 @@ def minimum_driver(cuda: str) -> str | None:
     return next((row.minimum_driver for row in drivers().major if (row.cuda,) == major), None)
 
 
-def _read(name: str, shape: type[T]) -> T:
+def read(name: str, shape: type[T]) -> T:
+    """A table of this folder as records."""
     text = (resources.files("provision.catalog") / name).read_text(encoding="utf-8")
     return codec.load(shape, _plain(tomllib.loads(text)))
 

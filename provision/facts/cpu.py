@@ -35,7 +35,12 @@ def cpu(host: Host) -> Cpu:
 
     Source: ``/proc/cpuinfo`` (logical CPUs that are online).
     """
-    blocks = [_block(text) for text in host.read("/proc/cpuinfo").split("\n\n")]
+    return parse(host.read("/proc/cpuinfo"))
+
+
+def parse(text: str) -> Cpu:
+    """``/proc/cpuinfo`` as a fact. Missing: it names no processor."""
+    blocks = [_block(one) for one in text.split("\n\n")]
     cpus = [block for block in blocks if "processor" in block]
     if not cpus:
         raise Missing("/proc/cpuinfo names no processor")
@@ -50,7 +55,7 @@ def cpu(host: Host) -> Cpu:
         cores=len(cores),
         sockets=len(sockets),
         flags=tuple(sorted(flags)),
-        microarchitecture=_level(flags) if "lm" in flags else None,
+        microarchitecture=level(flags) if "lm" in flags else None,
     )
 
 
@@ -59,7 +64,8 @@ def _block(text: str) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def _level(flags: frozenset[str]) -> Level:
+def level(flags: frozenset[str]) -> Level:
+    """The x86-64 level that a processor with these flags reaches."""
     reached: Level = "x86-64-v1"
     for level, needed in _LEVELS:
         if not needed <= flags:

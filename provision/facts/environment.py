@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 
 from provision.fact import fact, probe
@@ -39,3 +40,10 @@ def environment(host: Host) -> Environment:
         if value is not None:
             found.append((name, _IN_ADDRESS.sub("", value)))
     return Environment(variables=tuple(found))
+
+
+def admitted(name: str, value: str) -> str | None:
+    """What is kept of a variable that somebody pasted: None where the name is not on the list, "(set)" for a secret."""
+    if not any(fnmatch.fnmatchcase(name, pattern) for pattern in _PATTERNS):
+        return None
+    return SET if _SECRET.search(name) else _IN_ADDRESS.sub("", value)

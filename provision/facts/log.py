@@ -53,6 +53,11 @@ def kernel_log(host: Host) -> KernelLog:
         text = host.run("dmesg")
     except Absent as reason:
         raise Missing(f"the kernel log cannot be read: {reason.reason}") from None
+    return parse(text)
+
+
+def parse(text: str) -> KernelLog:
+    """The kernel log's text as a fact."""
     xids = [
         Xid(code=int(m["code"]), pci_address=m["pci"], text=m["text"].strip(), uptime_seconds=_seconds(m["time"]))
         for m in _XID.finditer(text)

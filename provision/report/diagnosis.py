@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from provision import cause
 from provision.cause import Cause
 from provision.check import Result, Severity
+from provision.fact import NOT_PASTED
 from provision.report.layout import Style, clean, item, plural, prose
 
 CODES_SHOWN = 6  # of one reason: a machine without a driver has thirty checks that could not look, for one reason
@@ -59,6 +60,7 @@ def blind_block(results: Sequence[Result], causes: Sequence[Cause], style: Style
     for one in results:
         if one.outcome == "unknown" and one.code not in explained:
             by_reason.setdefault(one.reason, []).append(one)
+    pasted = by_reason.pop(NOT_PASTED, [])
     ordered = sorted(by_reason.items(), key=lambda entry: (-len(entry[1]), entry[1][0].code))
     lines = [style.paint("could not look", "head")] if ordered else []
     for reason, those in ordered[:REASONS_SHOWN]:
@@ -69,7 +71,9 @@ def blind_block(results: Sequence[Result], causes: Sequence[Cause], style: Style
         lines.append(
             f"  and {plural(len(left), 'more reason')} for {plural(checks, 'check')}: provision doctor --format json"
         )
-    lines += [""] if ordered else []
+    if pasted:
+        lines.append(f"  not looked at: only what was pasted was read ({plural(len(pasted), 'check')})")
+    lines += [""] if ordered or pasted else []
     for one in results:
         if one.outcome == "crashed":
             first = f"{style.paint('crashed', 'bad')}: {one.code} {one.name}: "

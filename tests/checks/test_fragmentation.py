@@ -96,7 +96,7 @@ def test_frg002_takes_the_torch_in_use_or_the_only_one(a: Any, run_check: Any, p
 def test_frg002_needs_a_torch_to_judge(a: Any, run_check: Any) -> None:
     assert run_check("FRG002", setting(a, "nonsense:1"), {Packages: Absent("none")}).outcome == "skipped"
     with pytest.raises(Missing, match="permission denied"):
-        list(CHECKS["FRG002"].function(setting(a, "nonsense:1"), Missing("permission denied")))
+        list(CHECKS["FRG002"].function(setting(a, "nonsense:1"), Missing("permission denied"), Absent("none")))
 
 
 RANGES = [

@@ -1,0 +1,117 @@
+"""The same question asked of a machine's facts or, where there is no machine, of what was pasted about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from provision.check import NotApplicable
+from provision.fact import Absent, Missing
+from provision.facts.environment import Environment
+from provision.facts.gpus import Gpus
+from provision.facts.packages import Packages, TorchBuild
+from provision.facts.pci import NvidiaCards
+from provision.facts.stated import Stated
+from provision.facts.system import System
+
+MaybeStated = Stated | Absent | Missing
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Installed:
+    """One Python environment: where it is, or the one list that was pasted, of which nobody knows where it is."""
+
+    prefix: str | None
+    in_use: bool
+    packages: tuple[tuple[str, str], ...]
+    torch: TorchBuild | None  # None: no torch, or pasted text that does not say what it was built for
+
+    @property
+    def inside(self) -> str:
+        """`` in /opt/venv``, for messages; "" for a pasted list."""
+        return f" in {self.prefix}" if self.prefix else ""
+
+    @property
+    def python(self) -> str:
+        """The interpreter for commands."""
+        return f"{self.prefix}/bin/python3" if self.prefix else "python3"
+
+
+def environments(packages: Packages | Missing, stated: MaybeStated) -> tuple[Installed, ...]:
+    """Python environments. Raises the reason where neither the machine nor a text tells of packages."""
+    if isinstance(packages, Packages):
+        return tuple(
+            Installed(prefix=e.prefix, in_use=e.prefix == packages.in_use, packages=e.packages, torch=e.torch)
+            for e in packages.environments
+        )
+    if not isinstance(stated, Stated) or not (stated.packages or stated.torch_version):
+        raise packages
+    listed = dict(stated.packages)
+    if stated.torch_version:
+        listed["torch"] = stated.torch_version
+    return (Installed(prefix=None, in_use=True, packages=tuple(sorted(listed.items())), torch=_stated_torch(stated)),)
+
+
+def _stated_torch(stated: Stated) -> TorchBuild | None:
+    if stated.torch_version is None or not (stated.torch_cuda or stated.torch_hip or stated.torch_without_cuda):
+        return None
+    return TorchBuild(version=stated.torch_version, cuda=stated.torch_cuda, hip=stated.torch_hip)
+
+
+def torches(packages: Packages | Missing, stated: MaybeStated) -> list[tuple[Installed, TorchBuild]]:
+    """Environments with a torch of which it is known what it was built for."""
+    here = environments(packages, stated)
+    found = [(one, one.torch) for one in here if one.torch is not None]
+    if not found and any(one.prefix is None and "torch" in dict(one.packages) for one in here):
+        raise Missing("what was pasted does not say what torch was built for")
+    if not found and isinstance(packages, Missing):
+        raise packages  # a pasted list may be cut: that torch is not in it says nothing
+    if not found:
+        raise NotApplicable("torch is in none of the environments here")
+    return found
+
+
+def capabilities(gpus: Gpus | Missing, stated: MaybeStated) -> list[tuple[str, str]]:
+    """(name, compute capability) of the GPUs."""
+    if isinstance(gpus, Gpus):
+        return [(gpu.name, gpu.compute_capability) for gpu in gpus.gpus]
+    if not isinstance(stated, Stated) or not stated.gpus:
+        raise gpus
+    known = [(gpu.name, gpu.compute_capability) for gpu in stated.gpus if gpu.compute_capability is not None]
+    if not known:
+        raise Missing(f"the table has no compute capability for {stated.gpus[0].name}")
+    return known
+
+
+def a_card(cards: NvidiaCards | Missing, stated: MaybeStated) -> str:
+    """An NVIDIA card, in words for a message."""
+    if isinstance(cards, NvidiaCards):
+        return f"{cards.cards[0].address} is an NVIDIA card"
+    if isinstance(stated, Stated) and stated.gpus:
+        return f"GPU {stated.gpus[0].index} is {stated.gpus[0].name}"
+    if isinstance(stated, Stated) and stated.driver_version:
+        return f"the NVIDIA driver {stated.driver_version} is loaded"
+    raise cards
+
+
+def architecture(system: System | Missing, stated: MaybeStated) -> str | None:
+    """``x86_64``; None where a text tells of a machine and not of its processor."""
+    if isinstance(system, System):
+        return system.architecture
+    if isinstance(stated, Stated):
+        return stated.architecture
+    raise system
+
+
+def variables(environment: Environment | Missing, stated: MaybeStated) -> dict[str, str]:
+    """Environment variables. Of a pasted text only those that it states: see ``all_variables_known``."""
+    if isinstance(environment, Environment):
+        return dict(environment.variables)
+    if not isinstance(stated, Stated) or not stated.env:
+        raise environment
+    return dict(stated.env)
+
+
+def require_all(environment: Environment | Missing) -> None:
+    """Raise the reason where only some variables were pasted: that one is not among them does not mean it is not set."""
+    if isinstance(environment, Missing):
+        raise environment
