@@ -1,7 +1,8 @@
 """Causes, not lists: findings are grouped under their cause, and what a cause explains is listed under it.
 
 ``catalog/causes.toml`` holds one table per cause: ``line`` (what it is) and ``explains`` (the causes that follow
-from it). The relation is acyclic; a test walks it.
+from it). The relation is acyclic; a test walks it. Causes that are equally sure stand in the table's order, which goes
+from the driver up: what lies deeper is the likelier root.
 """
 
 from __future__ import annotations
@@ -75,7 +76,13 @@ def causes(results: Sequence[Result]) -> tuple[Cause, ...]:
     }
     roots = [name for name in active if not follows[name]]
     made = [_cause(name, results) for name in roots]
-    return tuple(sorted(made, key=lambda c: (_SEVERITY.index(c.severity), _CERTAINTY.index(c.certainty), c.codes)))
+    deep = {name: place for place, name in enumerate(table())}
+    return tuple(
+        sorted(
+            made,
+            key=lambda c: (_SEVERITY.index(c.severity), _CERTAINTY.index(c.certainty), deep.get(c.cause, -1), c.codes),
+        )
+    )
 
 
 def _cause(name: str, results: Sequence[Result]) -> Cause:
