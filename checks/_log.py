@@ -211,7 +211,7 @@ def _oom(case: Case) -> list[Said]:
     """Out of memory alone says nothing of why; a model whose weights are larger than the cards does."""
     text = case.symptom.text
     size = re.search(r"(?<![\w.])\S*?(\d+(?:\.\d+)?) ?B(?:-|_|\b)", text)
-    cards = re.search(r"(\d+) ?[x×] ?[A-Z]*\d+\w* ?\(?(\d+) ?G", text)
+    cards = re.search(r"(\d+) ?x ?[A-Z]*\d+\w* ?\(?(\d+) ?G", text)
     room = sum(gpu.memory_bytes or 0 for gpu in case.stated.gpus)
     if cards:
         room = int(cards[1]) * int(cards[2]) << 30

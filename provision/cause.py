@@ -71,8 +71,9 @@ def causes(results: Sequence[Result]) -> tuple[Cause, ...]:
     A finding, or a check that could not look, whose cause another active cause explains goes into that one's ``also``.
     """
     active = sorted({r.cause for r in results if r.outcome == "found"})
-    follows = {
-        name: sorted(other for other in active if other != name and name in explained_by(other)) for name in active
+    sure = {name: _certainty(name, results) for name in active}
+    follows = {  # a mere guess takes in nothing that is sure
+        name: [o for o in active if o != name and name in explained_by(o) and sure[o] <= sure[name]] for name in active
     }
     roots = [name for name in active if not follows[name]]
     made = [_cause(name, results) for name in roots]
@@ -83,6 +84,11 @@ def causes(results: Sequence[Result]) -> tuple[Cause, ...]:
             key=lambda c: (_SEVERITY.index(c.severity), _CERTAINTY.index(c.certainty), deep.get(c.cause, -1), c.codes),
         )
     )
+
+
+def _certainty(name: str, results: Sequence[Result]) -> int:
+    """How sure the surest finding of a cause is: 0 is certain."""
+    return min(_CERTAINTY.index(f.certainty) for r in results if r.cause == name for f in r.findings)
 
 
 def _cause(name: str, results: Sequence[Result]) -> Cause:
