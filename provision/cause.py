@@ -71,9 +71,10 @@ def causes(results: Sequence[Result]) -> tuple[Cause, ...]:
     A finding, or a check that could not look, whose cause another active cause explains goes into that one's ``also``.
     """
     active = sorted({r.cause for r in results if r.outcome == "found"})
-    sure = {name: _certainty(name, results) for name in active}
-    follows = {  # a mere guess takes in nothing that is sure
-        name: [o for o in active if o != name and name in explained_by(o) and sure[o] <= sure[name]] for name in active
+    weight = {name: _weight(name, results) for name in active}
+    follows = {  # what is surer or graver than another does not hide behind it
+        name: [o for o in active if o != name and name in explained_by(o) and weight[o] <= weight[name]]
+        for name in active
     }
     roots = [name for name in active if not follows[name]]
     made = [_cause(name, results) for name in roots]
@@ -86,9 +87,12 @@ def causes(results: Sequence[Result]) -> tuple[Cause, ...]:
     )
 
 
-def _certainty(name: str, results: Sequence[Result]) -> int:
-    """How sure the surest finding of a cause is: 0 is certain."""
-    return min(_CERTAINTY.index(f.certainty) for r in results if r.cause == name for f in r.findings)
+def _weight(name: str, results: Sequence[Result]) -> tuple[int, int]:
+    """The severity that a cause will have and how sure it is; the smaller, the graver."""
+    own = [r for r in results if r.cause == name and r.outcome == "found"]
+    certainty = min(_CERTAINTY.index(f.certainty) for r in own for f in r.findings)
+    severity = min(_SEVERITY.index(r.severity) for r in own)
+    return (max(severity, 1) if certainty else severity), certainty
 
 
 def _cause(name: str, results: Sequence[Result]) -> Cause:

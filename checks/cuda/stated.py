@@ -156,14 +156,15 @@ def stated_driver_too_old_for_engine(stated: Stated) -> Iterator[Finding]:
         if version is None or older(version, pin.first) or older(pin.last, version):
             continue
         release = ".".join(pin.torch.split(".")[:2])
-        built = [row.cuda for row in tables.wheels() if row.torch == release]
-        floors = [floor for cuda in built if (floor := tables.minimum_driver(cuda)) is not None]
-        if floors and all(older(stated.driver_version, floor) for floor in floors):
+        majors = sorted(numbers(row.cuda)[0] for row in tables.wheels() if row.torch == release)
+        usual = max(majors, key=majors.count, default=None)  # what most builds of that torch are for
+        floor = None if usual is None else tables.minimum_driver(f"{usual}.0")
+        if floor is not None and older(stated.driver_version, floor):
             yield Finding(
-                f"{pin.engine} {version} brings torch {pin.torch}; the driver is {stated.driver_version}, "
-                f"and its oldest build needs {floors[0]}",
+                f"{pin.engine} {version} brings torch {pin.torch}, whose builds are for CUDA {usual}: "
+                f"driver {floor} or newer; it is {stated.driver_version}",
                 measured={"driver": stated.driver_version},
-                needed={"driver": floors[0]},
+                needed={"driver": floor},
                 fix=("install a newer driver", f"or a {pin.engine} wheel for the driver's CUDA"),
             )
 

@@ -111,7 +111,9 @@ def score(rows: Iterable[dict[str, Any]]) -> Score:
             first += right
             three += bool(wanted & set(named[:3]))
         if not right:
-            misses.append(f"{row['id']}: wanted {row['cause']}, named {named[:3]} {row.get('undecidable', '')}".rstrip())
+            misses.append(
+                f"{row['id']}: wanted {row['cause']}, named {named[:3]} {row.get('undecidable', '')}".rstrip()
+            )
     return Score(faults, first, three, controls, alarms, tuple(misses))
 
 
