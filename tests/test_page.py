@@ -48,7 +48,7 @@ def test_a_cause_says_what_it_is_who_names_it_and_what_it_explains() -> None:
     row = cause.table()["driver-not-loaded"]
     assert text.startswith(f"driver-not-loaded (cause)\n\n{row.line}.\n\nNamed by: CUD001")
     assert f"Explains: {', '.join(row.explains)}\n" in text
-    assert text.endswith("Explained by: nouveau-loaded\n")
+    assert text.endswith("Explained by: nouveau-loaded, wsl2-specific\n")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_json_of_a_word_is_what_the_word_finds() -> None:
     assert ([c["code"] for c in document["checks"]], document["proofs"], document["causes"]) == (["STO001"], [], [])
     document = json.loads(page.as_json("driver-not-loaded"))
     assert ([c["cause"] for c in document["causes"]], document["checks"]) == (["driver-not-loaded"], [])
-    assert document["causes"][0]["codes"] == ["CUD001"]
+    assert document["causes"][0]["codes"] == ["CUD001", "CUD100"]
     with pytest.raises(UsageError):
         page.as_json("no-such-thing-anywhere")
 

@@ -1,4 +1,5 @@
 """What a log says: every check on a message of its kind and on one that only looks like it."""
+# ruff: noqa: E501  messages stand as programs print them
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from provision.facts.stated import Stated, StatedGpu
 
 UNLIKE = (StatedGpu(index=0, name="NVIDIA GeForce RTX 3080 Ti"), StatedGpu(index=1, name="NVIDIA GeForce RTX 3090"))
 ALIKE = (StatedGpu(index=0, name="NVIDIA GeForce RTX 3090"), StatedGpu(index=1, name="NVIDIA GeForce RTX 3090"))
+COMPAT = "LD_LIBRARY_PATH begins with /usr/local/cuda/compat: its libcuda comes before the driver's own"
 
 
 @pytest.fixture
@@ -20,11 +21,11 @@ def told(run_check: Any) -> Any:
 @pytest.mark.parametrize(
     ("path", "found"),
     [
-        ("/usr/local/cuda/compat:/usr/lib", ["LD_LIBRARY_PATH begins with /usr/local/cuda/compat: its libcuda comes before the driver's own"]),
+        ("/usr/local/cuda/compat:/usr/lib", [COMPAT]),
         ("/usr/local/cuda/lib64:/usr/local/cuda/compat", []),
         ("/opt/incompatible", []),
     ],
-)  # fmt: skip
+)
 def test_cud140_compat_folder_first(told: Any, path: str, found: list[str]) -> None:
     assert told("CUD140", env=(("LD_LIBRARY_PATH", path),)) == found
 
@@ -61,7 +62,7 @@ def test_cud142_a_value_that_names_no_device(told: Any, value: str, found: list[
 def test_cud143_unlike_cards_by_number(told: Any) -> None:
     chosen = (("CUDA_VISIBLE_DEVICES", "1"),)
     ordered = (("CUDA_DEVICE_ORDER", "PCI_BUS_ID"), *chosen)
-    names = "NVIDIA GeForce RTX 3080 Ti, NVIDIA GeForce RTX 3090"
+    names = "NVIDIA GeForce RTX 3080 Ti and NVIDIA GeForce RTX 3090"
     assert told("CUD143", gpus=UNLIKE, env=chosen) == [
         f"CUDA_VISIBLE_DEVICES is 1 among {names}, and CUDA_DEVICE_ORDER is not PCI_BUS_ID"
     ]
