@@ -7,6 +7,7 @@ stands beside them, or what the pasted facts say, can settle it. All such rules 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
@@ -71,6 +72,8 @@ def weigh(symptoms: Symptoms, stated: Stated) -> list[Said]:
         rule = rules().get(symptom.rule)
         if rule is not None:  # a snapshot of another version may know rows that this one does not
             found += _SETTLED.get(rule.id, _as_it_stands)(Case(rule, symptom, heard, stated))
+    kinds = Counter(cause for cause, _ in {(one.cause, one.rule) for one in found if one.certainty == "likely"})
+    found = [one._replace(certainty="certain") if kinds[one.cause] > 1 else one for one in found]  # two say the same
     return sorted(found, key=lambda one: ("certain", "likely", "possible").index(one.certainty))
 
 
@@ -106,7 +109,9 @@ def _no_device(case: Case) -> list[Said]:
         return [case.one("wsl2-specific", "certain")]
     if case.heard & {"smi-cannot-reach-driver", "nvml-driver-not-loaded", "torch-found-no-driver", "libcuda-absent"}:
         return []
-    hidden = dict(case.stated.env).get("CUDA_VISIBLE_DEVICES") is not None
+    # torch says "No CUDA GPUs are available" only where a driver answered and counted none.
+    hidden = "no cuda gpus" in case.symptom.text.lower() or bool(case.stated.gpus or case.stated.driver_version)
+    hidden = hidden or "CUDA_VISIBLE_DEVICES" in dict(case.stated.env)
     return [
         case.one(case.rule.cause, "certain" if hidden else "likely"),
         case.one("driver-not-loaded", "possible"),

@@ -30,10 +30,9 @@ def test_no_log_is_no_answer(run_check: Any) -> None:
 
 
 def test_cud100_driver_not_loaded(told: Any) -> None:
-    text = "modprobe: ERROR: could not insert 'nvidia': Key was rejected by service"
+    text = "dkms autoinstall on 6.11.0-17-generic/x86_64 failed for nvidia(10)"
     assert told("CUD100", text) == [
-        "line 1: modprobe cannot load the module nvidia",
-        "line 1: Secure Boot refuses the driver's module, which is not signed by an enrolled key",
+        "line 1: the driver's module was not built for, or not loaded into, the running kernel"
     ]
     assert told("CUD100", "| NVIDIA-SMI 570.86.10   Driver Version: 570.86.10   CUDA Version: 12.8 |") == []
 
@@ -71,23 +70,21 @@ def test_cud104_fabric_manager_not_running(told: Any) -> None:
 
 
 def test_cud105_xid_hardware(told: Any) -> None:
-    text = "Unable to determine the device handle for GPU 0000:41:00.0: GPU is lost.  Reboot the system to recover this GPU"
-    assert told("CUD105", text) == [
-        "line 1: a GPU stopped answering: Unable to determine the device handle for GPU 0000:41:00.0: GPU is lost.  Reboot the system to recover this GPU"
-    ]
+    text = "nvidia-smi shows ERR! for one GPU; Xid 62 in dmesg"
+    assert told("CUD105", text) == ["line 1: the driver reported Xid 62"]
     assert told("CUD105", "NVRM: Xid (PCI:0000:65:00): 43, pid=22112, name=python3, Ch 00000010") == []
 
 
 def test_cud106_ecc_error(told: Any) -> None:
-    text = "NVRM: Xid (PCI:0000:3b:00): 48, pid=71211, name=python3, DBE (double bit error) on SRAM"
-    assert told("CUD106", text) == ["line 1: the driver reported Xid 48"]
+    text = "Remapped Rows: Pending : Yes"
+    assert told("CUD106", text) == ["line 1: GPU memory reported errors that cannot be corrected"]
     assert told("CUD106", "Uncorrected ECC errors: 0") == []
 
 
 def test_cud107_nvlink_p2p_broken(told: Any) -> None:
-    text = 'NotImplementedError: Using RTX 4000 series doesn\'t support faster communication broadband via P2P or IB. Please set `NCCL_P2P_DISABLE="1"` and `NCCL_IB_DISABLE="1" or use `accelerate launch` which will do this automatically.'
+    text = "output is garbage with tensor parallel on 4090s unless NCCL_P2P_DISABLE=1"
     assert told("CUD107", text) == [
-        'line 1: GPUs do not reach each other directly: NotImplementedError: Using RTX 4000 series doesn\'t support faster communication broadband via P2P or IB. Please set `NCCL_P2P_DISABLE="1"` and `NCCL_IB_DISAB…'
+        "line 1: GPUs do not reach each other directly: output is garbage with tensor parallel on 4090s unless NCCL_P2P_DISABLE=1"
     ]
     assert told("CUD107", "GPU 0's NvLink link 0 is currently down") == [
         "likely: line 1: GPUs do not reach each other directly: GPU 0's NvLink link 0 is currently down"
@@ -103,17 +100,17 @@ def test_cud108_iommu_acs_hang(told: Any) -> None:
 
 
 def test_cud109_pcie_link_degraded(told: Any) -> None:
-    text = "\t\tLnkSta:\tSpeed 8GT/s (downgraded), Width x4 (downgraded)"
+    text = "GPU5 link width is x8, expected x16"
     assert told("CUD109", text) == [
-        "line 1: a card runs on a narrower or slower PCIe link than it has: LnkSta:\tSpeed 8GT/s (downgraded), Width x4 (downgraded)"
+        "line 1: a card runs on a narrower or slower PCIe link than it has: GPU5 link width is x8, expected x16"
     ]
     assert told("CUD109", "LnkSta: Speed 16GT/s, Width x16") == []
 
 
 def test_cud110_wsl2_specific(told: Any) -> None:
-    text = "nvidia-container-cli: initialization error: WSL environment detected but no adapters were found: unknown"
+    text = "WSL2: Failed to initialize NVML: GPU access blocked by the operating system"
     assert told("CUD110", text) == [
-        "line 1: a limit of the Windows Subsystem for Linux: nvidia-container-cli: initialization error: WSL environment detected but no adapters were found: unknown"
+        "line 1: a limit of the Windows Subsystem for Linux: WSL2: Failed to initialize NVML: GPU access blocked by the operating system"
     ]
     assert (
         told("CUD110", "WARNING: Using 'pin_memory=False' as WSL is detected. This may slow down the performance.")
@@ -130,17 +127,17 @@ def test_cud111_ld_library_path_shadow(told: Any) -> None:
 
 
 def test_cud112_cudnn_mismatch(told: Any) -> None:
-    text = "RuntimeError: cuDNN version incompatibility: PyTorch was compiled  against (8, 9, 2) but found runtime version (8, 5, 0). PyTorch already comes bundled with cuDNN."
+    text = "RuntimeError: cuDNN error: CUDNN_STATUS_VERSION_MISMATCH"
     assert told("CUD112", text) == [
-        "line 1: cuDNN is missing, or is not the one that the program was built with: RuntimeError: cuDNN version incompatibility: PyTorch was compiled  against (8, 9, 2) but found runtime version (8, 5, 0). PyTorch already comes bundled with …"
+        "line 1: cuDNN is missing, or is not the one that the program was built with: RuntimeError: cuDNN error: CUDNN_STATUS_VERSION_MISMATCH"
     ]
     assert told("CUD112", "cuDNN 9.1.0 loaded") == []
 
 
 def test_cud113_torch_arch_unsupported(told: Any) -> None:
-    text = "ERROR: CUDA kernel mul_mat_q has no device code compatible with CUDA arch 610. ggml-cuda.cu was compiled for: 750,800"
+    text = "RTX 5070 Ti: sm_120 not supported by installed PyTorch"
     assert told("CUD113", text) == [
-        "line 1: the installed build has no code for this GPU: ERROR: CUDA kernel mul_mat_q has no device code compatible with CUDA arch 610. ggml-cuda.cu was compiled for: 750,800"
+        "line 1: the installed build has no code for this GPU: RTX 5070 Ti: sm_120 not supported by installed PyTorch"
     ]
     assert told("CUD113", "NVIDIA A100 has CUDA capability sm_80") == []
 
@@ -170,17 +167,17 @@ def test_cud116_bitsandbytes_cuda_setup(told: Any) -> None:
 
 
 def test_cud117_cuda_visible_devices_or_mig(told: Any) -> None:
-    text = "ValueError: invalid literal for int() with base 10: 'MIG-4f8e4c1e-0a9c-5c3e-8c1a-1f6b3c0a7d21'"
+    text = "AssertionError: Invalid device id"
     assert told("CUD117", text) == [
-        "line 1: the program asks for a GPU that its settings hide, or that is a MIG slice: ValueError: invalid literal for int() with base 10: 'MIG-4f8e4c1e-0a9c-5c3e-8c1a-1f6b3c0a7d21'"
+        "line 1: the program asks for a GPU that its settings hide, or that is a MIG slice: AssertionError: Invalid device id"
     ]
     assert told("CUD117", "visible devices: 0,1") == []
 
 
 def test_cud118_compute_capability_feature(told: Any) -> None:
-    text = "RuntimeError: FlashAttention only supports Ampere GPUs or newer."
+    text = "NotImplementedError: FlashMLA is only supported on Hopper GPUs"
     assert told("CUD118", text) == [
-        "line 1: the GPU's generation lacks a feature that was asked for: RuntimeError: FlashAttention only supports Ampere GPUs or newer."
+        "line 1: the GPU's generation lacks a feature that was asked for: NotImplementedError: FlashMLA is only supported on Hopper GPUs"
     ]
     assert told("CUD118", "Device 0: compute capability 8.6, VMM: yes") == []
 
@@ -202,9 +199,9 @@ def test_cud120_nccl_network_interface(told: Any) -> None:
 
 
 def test_cud121_multi_node_ray(told: Any) -> None:
-    text = "ValueError: Ray does not allocate any GPUs on the driver node. Consider adjusting the Ray placement group or running the driver on a GPU node."
+    text = "ray.exceptions.RaySystemError: System error: Failed to connect to GCS at address 10.0.0.4:6379 within 5 seconds"
     assert told("CUD121", text) == [
-        "line 1: the nodes of the cluster do not find each other or offer no GPU: ValueError: Ray does not allocate any GPUs on the driver node. Consider adjusting the Ray placement group or running the driver on a GPU node."
+        "line 1: the nodes of the cluster do not find each other or offer no GPU: ray.exceptions.RaySystemError: System error: Failed to connect to GCS at address 10.0.0.4:6379 within 5 seconds"
     ]
     assert told("CUD121", "INFO worker.py:1821 -- Started a local Ray instance.") == []
 
@@ -216,41 +213,41 @@ def test_dep100_container_gpu_runtime_missing(told: Any) -> None:
 
 
 def test_dep101_container_lost_gpu_cgroup(told: Any) -> None:
-    text = "root@3f1:/# nvidia-smi\nFailed to initialize NVML: Unknown Error"
+    text = "GPU pods lose access to devices after systemctl daemon-reload, torch.cuda.is_available() becomes False in a running container"
     assert told("DEP101", text) == [
-        "line 2: a running container lost access to its GPUs: its device control group was rewritten"
+        "line 1: a running container lost access to its GPUs: its device control group was rewritten"
     ]
     assert told("DEP101", "NVML initialised") == []
 
 
 def test_dep102_glibc_or_manylinux_too_old(told: Any) -> None:
-    text = "node: /lib/x86_64-linux-gnu/libm.so.6: version `GLIBC_2.29' not found (required by /opt/venv/lib/python3.9/site-packages/vllm/_C.abi3.so)"
+    text = "ERROR: torch-2.8.0-cp311-cp311-manylinux_2_28_x86_64.whl is not a supported wheel on this platform."
     assert told("DEP102", text) == [
-        "line 1: a binary needs a newer C library than this system's: node: /lib/x86_64-linux-gnu/libm.so.6: version `GLIBC_2.29' not found (required by /opt/venv/lib/python3.9/site-packages/vllm/_C.abi3.so)"
+        "line 1: a binary needs a newer C library than this system's: ERROR: torch-2.8.0-cp311-cp311-manylinux_2_28_x86_64.whl is not a supported wheel on this platform."
     ]
     assert told("DEP102", "ldd (GNU libc) 2.36") == []
 
 
 def test_dep103_dependency_conflict(told: Any) -> None:
-    text = "ImportError: tokenizers>=0.21,<0.22 is required for a normal functioning of this module, but found tokenizers==0.19.1."
+    text = "AttributeError: module 'numpy' has no attribute 'bool'."
     assert told("DEP103", text) == [
-        "line 1: the installed packages ask for versions that exclude each other: ImportError: tokenizers>=0.21,<0.22 is required for a normal functioning of this module, but found tokenizers==0.19.1."
+        "line 1: packages built for another numpy: AttributeError: module 'numpy' has no attribute 'bool'."
     ]
     assert told("DEP103", "Successfully installed numpy-1.26.4 torch-2.5.1") == []
 
 
 def test_dep104_python_version_or_abi(told: Any) -> None:
-    text = "ERROR: Package 'vllm' requires a different Python: 3.8.10 not in '>=3.9'"
+    text = "ModuleNotFoundError: No module named 'distutils'"
     assert told("DEP104", text) == [
-        "line 1: this Python's version or binary interface does not fit the package: ERROR: Package 'vllm' requires a different Python: 3.8.10 not in '>=3.9'"
+        "line 1: this Python's version or binary interface does not fit the package: ModuleNotFoundError: No module named 'distutils'"
     ]
     assert told("DEP104", "Python 3.11.4 (main)") == []
 
 
 def test_dep105_cpu_isa_missing(told: Any) -> None:
-    text = "The TensorFlow library was compiled to use AVX instructions, but these aren't available on your machine.\nAborted (core dumped)"
+    text = "This CPU does not support AVX2, process exited with SIGILL"
     assert told("DEP105", text) == [
-        "line 1: the processor lacks instructions that a binary uses: The TensorFlow library was compiled to use AVX instructions, but these aren't available on your machine."
+        "line 1: the processor lacks instructions that a binary uses: This CPU does not support AVX2, process exited with SIGILL"
     ]
     assert (
         told("DEP105", "To enable the following instructions: AVX2 FMA, in other operations, rebuild TensorFlow") == []
@@ -258,10 +255,8 @@ def test_dep105_cpu_isa_missing(told: Any) -> None:
 
 
 def test_dep106_port_in_use(told: Any) -> None:
-    text = "ERROR:    [Errno 98] error while attempting to bind on address ('0.0.0.0', 8000): address already in use"
-    assert told("DEP106", text) == [
-        "line 1: the port is taken: ERROR:    [Errno 98] error while attempting to bind on address ('0.0.0.0', 8000): address already in use"
-    ]
+    text = "OSError: [Errno 98] Address already in use"
+    assert told("DEP106", text) == ["line 1: the port is taken: OSError: [Errno 98] Address already in use"]
     assert told("DEP106", "Uvicorn running on http://0.0.0.0:8000") == []
 
 
@@ -284,33 +279,31 @@ def test_mem101_insufficient_kv_cache(told: Any) -> None:
 
 
 def test_mem102_host_ram_oom_killed(told: Any) -> None:
-    text = "Out of memory: Killed process 18211 (python3) total-vm:188221120kB, anon-rss:64120992kB, file-rss:2048kB, shmem-rss:0kB, UID:0 pgtables:128000kB oom_score_adj:0"
-    assert told("MEM102", text) == [
-        "line 1: the main memory ran out, or the kernel killed the process for it: Out of memory: Killed process 18211 (python3) total-vm:188221120kB, anon-rss:64120992kB, file-rss:2048kB, shmem-rss:0kB, UID:0 pgtables:128000kB oom_score_adj:0"
-    ]
+    text = "Killed"
+    assert told("MEM102", text) == ["line 1: the main memory ran out, or the kernel killed the process for it: Killed"]
     assert told("MEM102", "process exited with code 0") == []
 
 
 def test_mem103_hugepage_or_swap(told: Any) -> None:
-    text = "ValueError: Too large swap space. 16.00 GiB out of the 15.61 GiB total CPU memory is allocated for the swap space."
+    text = "system starts thrashing swap while loading the model, kswapd0 at 100%"
     assert told("MEM103", text) == [
-        "line 1: swap or huge pages get in the way: ValueError: Too large swap space. 16.00 GiB out of the 15.61 GiB total CPU memory is allocated for the swap space."
+        "line 1: swap or huge pages get in the way: system starts thrashing swap while loading the model, kswapd0 at 100%"
     ]
     assert told("MEM103", "Running: 1 reqs, Swapped: 0 reqs, Pending: 0 reqs") == []
 
 
 def test_mem104_shm_too_small(told: Any) -> None:
-    text = "RuntimeError: DataLoader worker (pid 211) is killed by signal: Bus error. It is possible that dataloader's workers are out of shared memory. Please try to raise your shared memory limit."
+    text = "ncclInternalError with 8 GPUs in docker, solved by --shm-size=16g"
     assert told("MEM104", text) == [
-        "line 1: shared memory (/dev/shm) ran out: RuntimeError: DataLoader worker (pid 211) is killed by signal: Bus error. It is possible that dataloader's workers are out of shared memory. Please try to ra…"
+        "line 1: shared memory (/dev/shm) ran out: ncclInternalError with 8 GPUs in docker, solved by --shm-size=16g"
     ]
     assert told("MEM104", "No available shared memory broadcast block found in 60 seconds.") == []
 
 
 def test_mem105_ulimit_memlock_or_nofile(told: Any) -> None:
-    text = "OSError: [Errno 24] Too many open files: '/models/model-00003-of-00030.safetensors'"
+    text = "RuntimeError: can't start new thread"
     assert told("MEM105", text) == [
-        "line 1: a limit of the process is too low (ulimit): OSError: [Errno 24] Too many open files: '/models/model-00003-of-00030.safetensors'"
+        "line 1: a limit of the process is too low (ulimit): RuntimeError: can't start new thread"
     ]
     assert told("MEM105", "opened 24 files") == []
 
@@ -334,17 +327,15 @@ def test_frg100_fragmentation_oom(told: Any) -> None:
 
 
 def test_sto100_disk_full(told: Any) -> None:
-    text = "The node was low on resource: ephemeral-storage. Threshold quantity: 10120387530, available: 9482Ki."
-    assert told("STO100", text) == [
-        "line 1: a disk is full: The node was low on resource: ephemeral-storage. Threshold quantity: 10120387530, available: 9482Ki."
-    ]
+    text = "OSError: [Errno 122] Disk quota exceeded"
+    assert told("STO100", text) == ["line 1: a disk is full: OSError: [Errno 122] Disk quota exceeded"]
     assert told("STO100", "Filesystem /dev/nvme0n1p2 has 400G available") == []
 
 
 def test_sto101_slow_storage(told: Any) -> None:
-    text = "Loading safetensors checkpoint shards:  13% Completed | 4/30 [02:41<17:29, 40.37s/it]"
+    text = "Loading weights took 812.44 seconds"
     assert told("STO101", text) == [
-        "line 1: the weights come slowly from where they are stored: Loading safetensors checkpoint shards:  13% Completed | 4/30 [02:41<17:29, 40.37s/it]"
+        "line 1: the weights come slowly from where they are stored: Loading weights took 812.44 seconds"
     ]
     assert told("STO101", "Loading safetensors checkpoint shards: 100% Completed | 4/4 [00:02<00:00,  1.52it/s]") == []
 
@@ -358,9 +349,9 @@ def test_sto102_permission_cache_dir(told: Any) -> None:
 
 
 def test_lat100_gpu_throttling(told: Any) -> None:
-    text = "        SW Thermal Slowdown               : Active\n        HW Power Brake Slowdown           : Not Active"
+    text = "GPU 3 runs at 210 MHz under load, HW Slowdown active, temperature 88C"
     assert told("LAT100", text) == [
-        "line 1: a GPU runs below its clocks for heat or power: SW Thermal Slowdown               : Active"
+        "line 1: a GPU runs below its clocks for heat or power: GPU 3 runs at 210 MHz under load, HW Slowdown active, temperature 88C"
     ]
     assert told("LAT100", "SW Thermal Slowdown : Not Active") == []
 

@@ -12,7 +12,7 @@ from provision.paste.symptoms import find
 
 RUNTIME = "ImportError: libcudart.so.12: cannot open shared object file: No such file or directory"
 NO_KERNEL = "RuntimeError: CUDA error: no kernel image is available for execution on the device"
-NO_DEVICE = "RuntimeError: No CUDA GPUs are available"
+NO_DEVICE = "Call to cuInit results in CUDA_ERROR_NO_DEVICE"
 MISMATCH = "Error 803: system has unsupported display driver / cuda driver combination"
 
 
@@ -37,10 +37,15 @@ def test_803_is_a_copy_in_the_way_unless_nvml_complains_too() -> None:
         (Stated(os_name="Windows 11 WSL2"), ("wsl2-specific", "certain")),
         (Stated(kernel="5.15.90.1-microsoft-standard"), ("wsl2-specific", "certain")),
         (Stated(env=(("CUDA_VISIBLE_DEVICES", "7"),)), ("cuda-visible-devices-or-mig", "certain")),
+        (Stated(driver_version="580.65.06"), ("cuda-visible-devices-or-mig", "certain")),
     ],
 )
 def test_no_device_by_what_is_stated(stated: Stated, first: tuple[str, str]) -> None:
     assert told(NO_DEVICE, stated)[0] == first
+
+
+def test_torch_counts_gpus_only_where_a_driver_answers() -> None:
+    assert told("RuntimeError: No CUDA GPUs are available")[0] == ("cuda-visible-devices-or-mig", "certain")
 
 
 def test_a_driver_that_nvidia_smi_named_is_missing_only_in_the_container() -> None:
@@ -114,3 +119,10 @@ def test_a_hang_by_what_the_cards_are() -> None:
 
 def test_a_row_of_another_version_is_passed_over() -> None:
     assert weigh(Symptoms(found=(Symptom(rule="of-tomorrow", line=1, text="x"),), lines=1), Stated()) == []
+
+
+def test_two_messages_that_are_likely_settle_what_one_does_not() -> None:
+    one = "No devices were found"
+    other = "NVRM: GPU 0000:01:00.0: RmInitAdapter failed! (0x22:0x56:884)"
+    assert told(one) == told(other) == [("driver-not-loaded", "likely")]
+    assert told(f"{one}\n{other}") == [("driver-not-loaded", "certain")] * 2

@@ -22,6 +22,7 @@ from provision.paste.snapshot import snapshot
 from provision.spec import Spec
 
 CASES = Path(__file__).with_name("cases.jsonl")
+FURTHER = Path(__file__).with_name("further.jsonl")  # found afterwards, and scored apart
 NO_FAULT = "not-environment"
 _VERSION = re.compile(r"\d[\w.+-]*")
 
@@ -46,9 +47,9 @@ class Score:
         )
 
 
-def cases() -> list[dict[str, Any]]:
+def cases(path: Path = CASES) -> list[dict[str, Any]]:
     """Every case that can be scored."""
-    rows = [json.loads(line) for line in CASES.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [row for row in rows if row["stated"] or row["messages"]]
 
 
