@@ -149,7 +149,9 @@ def _p2p(case: Case) -> list[Said]:
     """A link that is down is no fault on a card without a bridge."""
     text = case.symptom.text.lower()
     down = re.search(r"nvlink.{0,60}\b(?:down|inactive|disabled|no|missing)\b", text)
-    worse = re.search(r"error|hang|fail|bridge|partial|pair|broken|replay|crc|corrupt|unsupported|not supported", text)
+    worse = re.search(
+        r"error|hang|fail|loose|seated|bumped|partial|pair|broken|replay|crc|corrupt|unsupported|not supported", text
+    )
     return [case.one(case.rule.cause, "likely" if down and not worse else "certain")]
 
 

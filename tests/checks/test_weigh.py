@@ -75,6 +75,8 @@ def test_no_kernel_by_torchs_own_list() -> None:
     inside = Stated(gpus=(card("NVIDIA H100 80GB HBM3", "9.0"),), **built)
     assert told(NO_KERNEL, outside) == [("torch-arch-unsupported", "certain")]
     assert told(NO_KERNEL, inside) == [("torch-arch-unsupported", "possible")]
+    newer = Stated(gpus=(card("NVIDIA GeForce RTX 4090", "8.9"),), **built)  # code for 8.6 serves 8.9
+    assert told(NO_KERNEL, newer) == [("torch-arch-unsupported", "possible")]
 
 
 def test_a_runtime_of_another_major_is_another_torchs_extension() -> None:

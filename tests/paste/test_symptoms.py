@@ -57,6 +57,16 @@ def test_megabytes_of_noise_cost_little() -> None:
     assert time.process_time() - began < 4
 
 
+def test_of_a_text_that_is_no_log_the_ends_are_read() -> None:
+    letters = "abcdefghijklmnop"
+    words = ["".join(letters[(number >> shift) % 16] for shift in range(0, 24, 4)) for number in range(400_000)]
+    middle = "\n".join(" ".join(words[at : at + 10]) for at in range(0, len(words), 10))
+    message = "RuntimeError: CUDA error: uncorrectable ECC error encountered"
+    half = len(middle) // 2
+    assert len(told(f"{message} 1\n{middle}\n{message} 2\n")) == 2
+    assert told(f"{middle[:half]}\n{message}\n{middle[half:]}") == []
+
+
 def test_a_message_that_repeats_is_told_a_few_times() -> None:
     text = "".join(f"OSError: [Errno 28] No space left on device: 'f{i}'\n" for i in range(100))
     assert told(text) == [("disk-full", i + 1) for i in range(symptoms.MOST_PER_RULE)]
@@ -66,6 +76,7 @@ def test_a_message_that_repeats_is_told_a_few_times() -> None:
 def test_a_message_on_two_lines_is_found_and_one_that_only_neighbours_is_not() -> None:
     assert told("numbers (64) must be divisible by\ntensor parallel size (6)") == [("not-divisible", 1)]
     assert told("no trouble\nat all") == []
+    assert told("the list of xid codes\nXid 79") == [("xid", 2)]
 
 
 def test_words_that_exclude_a_row_are_looked_for_in_its_line() -> None:
