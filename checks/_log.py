@@ -73,7 +73,8 @@ def weigh(symptoms: Symptoms, stated: Stated) -> list[Said]:
         if rule is not None:  # a snapshot of another version may know rows that this one does not
             found += _SETTLED.get(rule.id, _as_it_stands)(Case(rule, symptom, heard, stated))
     kinds = Counter(cause for cause, _ in {(one.cause, one.rule) for one in found if one.certainty == "likely"})
-    found = [one._replace(certainty="certain") if kinds[one.cause] > 1 else one for one in found]  # two say the same
+    # Two kinds of message that say the same settle what one does not.
+    found = [one._replace(certainty="certain") if kinds[one.cause] > 1 else one for one in found]
     return sorted(found, key=lambda one: ("certain", "likely", "possible").index(one.certainty))
 
 
@@ -152,21 +153,25 @@ def _p2p(case: Case) -> list[Said]:
     worse = re.search(
         r"error|hang|fail|loose|seated|bumped|partial|pair|broken|replay|crc|corrupt|unsupported|not supported", text
     )
-    return [case.one(case.rule.cause, "likely" if down and not worse else "certain")]
+    remedy = "collective-hang" in case.heard and not _PEER.search(text)  # "hangs, works without P2P" says no more
+    return [case.one(case.rule.cause, "likely" if remedy or (down and not worse) else "certain")]
 
 
 def _hang(case: Case) -> list[Said]:
     """Work that crosses GPUs stops silently: redirected peer traffic (IOMMU, ACS) or a peer path that does not work."""
+    if case.rule.id == "bare-hang" and "collective-hang" in case.heard:
+        return []  # the other row heard the same words and more
     several = len(case.stated.gpus) > 1 or "collective-hang" in case.heard or bool(_STARTING.search(case.symptom.text))
     bridged = bool(case.stated.gpus) and any(re.search(r"SXM|NVL|HGX|DGX|GB200", gpu.name) for gpu in case.stated.gpus)
     pcie = len(case.stated.gpus) > 1 and not bridged
     first, second = "nvlink-p2p-broken", "iommu-acs-hang"
-    if (case.rule.id == "collective-hang" or pcie) and "p2p-refused" not in case.heard:
+    if (case.rule.id == "collective-hang" or pcie) and not _PEER.search(case.symptom.text):
         first, second = second, first
     certain: Certainty = "certain" if several else "possible"
     return [case.one(first, certain), case.one(second, "likely" if several else "possible")]
 
 
+_PEER = re.compile(r"nvlink|bridge|custom.all.?reduce|peer access|corrupt|garbage|wrong|patched", re.IGNORECASE)
 _STARTING = re.compile(r"load|start|init|waiting for output|processed prompts", re.IGNORECASE)
 
 

@@ -128,3 +128,11 @@ def test_two_messages_that_are_likely_settle_what_one_does_not() -> None:
     other = "NVRM: GPU 0000:01:00.0: RmInitAdapter failed! (0x22:0x56:884)"
     assert told(one) == told(other) == [("driver-not-loaded", "likely")]
     assert told(f"{one}\n{other}") == [("driver-not-loaded", "certain")] * 2
+
+
+def test_a_hang_that_goes_without_p2p_may_be_the_iommu_and_one_of_a_bridge_is_not() -> None:
+    assert told("NCCL init hangs with tensor parallel 4, works with NCCL_P2P_DISABLE=1")[0] == (
+        "iommu-acs-hang",
+        "certain",
+    )
+    assert told("hangs with custom all-reduce on bridged pairs of NVLink")[0] == ("nvlink-p2p-broken", "certain")
