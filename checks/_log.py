@@ -168,7 +168,7 @@ def _hang(case: Case) -> list[Said]:
     if (case.rule.id == "collective-hang" or pcie) and not _PEER.search(case.symptom.text):
         first, second = second, first
     certain: Certainty = "certain" if several else "possible"
-    return [case.one(first, certain), case.one(second, "likely" if several else "possible")]
+    return [case.one(first, certain), case.one(second, "possible")]
 
 
 _PEER = re.compile(r"nvlink|bridge|custom.all.?reduce|peer access|corrupt|garbage|wrong|patched", re.IGNORECASE)
