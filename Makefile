@@ -6,6 +6,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
 LOCK := lockfiles/tool-py311.txt
 TEST_LOCK := lockfiles/test-py311.txt
 SMOKE_LOCK := lockfiles/smoke-cpu-py311.txt
+FUZZ_LOCK := lockfiles/fuzz-py311.txt
+FUZZ_RUNS ?= 500000
 PIP_QUIET := -qq --disable-pip-version-check
 
 help:  ## what there is
@@ -51,8 +53,22 @@ test-gpu: venv  ## facts, doctor and proofs on the machine at hand, with the tor
 	@.venv/bin/provision doctor || test $$? -eq 1
 	@exec .venv/bin/provision verify --here
 
-bench: .venv/.test  ## time provision against named peers, in one run
-	@.venv/bin/python -m pytest tests/bench -q -s --run-bench
+.venv-fuzz/.made: $(FUZZ_LOCK)
+	@$(PYTHON) .ci/python_is_new_enough.py
+	@echo "Making .venv-fuzz from $(FUZZ_LOCK): the fuzzer" >&2
+	@$(PYTHON) -m venv .venv-fuzz
+	@.venv-fuzz/bin/python -m pip install $(PIP_QUIET) --require-hashes -r $(FUZZ_LOCK)
+	@touch $@
+
+fuzz: .venv-fuzz/.made  ## fuzz what reads pasted text and snapshots, FUZZ_RUNS executions each (minutes)
+	@.venv-fuzz/bin/python tests/fuzz/pasted.py -runs=$(FUZZ_RUNS)
+	@.venv-fuzz/bin/python tests/fuzz/snapshots.py -runs=$(FUZZ_RUNS)
+
+bench: .venv/.test .venv-smoke/.made  ## time provision against named peers in one run; writes docs/measured.md
+	@PROVISION_SMOKE_PYTHON="$(CURDIR)/.venv-smoke/bin/python" .venv/bin/python -m pytest tests/bench -q -s --run-bench
+
+test-vm: .venv/.test  ## the roles on a server with systemd, in a virtual machine (many minutes under emulation)
+	@.venv/bin/python -m pytest tests/vm --run-vm --durations=0 $(PYTEST_ARGS)
 
 locks: venv  ## make every lock again
 	@.venv/bin/provision lock
@@ -60,10 +76,14 @@ locks: venv  ## make every lock again
 locks-crosscheck: venv  ## the same pins from uv and from pip-tools (minutes: pip-tools downloads torch)
 	@.venv/bin/provision lock --crosscheck
 
+collector: venv  ## provision-facts.pyz: one file that prints another machine's snapshot, under any Python 3.10
+	@.venv/bin/provision facts --collector provision-facts.pyz
+
 pages: venv  ## regenerate what is generated from code
 	@.venv/bin/provision explain --readme > checks/README.md.new && mv checks/README.md.new checks/README.md
+	@.venv/bin/python tests/machines/record.py
 
 clean:  ## remove what the targets above made in this folder
-	@rm -rf .venv .venv-smoke build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf .venv .venv-smoke .venv-fuzz .nox build dist provision-facts.pyz *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help up venv test lint test-gpu bench locks locks-crosscheck pages clean
+.PHONY: help up venv test lint test-gpu test-vm fuzz bench locks locks-crosscheck collector pages clean

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from provision.catalog import tables
 from provision.check import NotApplicable
 from provision.fact import Absent, Missing
+from provision.facts.cuda import CudaLibraries, LibraryCopy
 from provision.facts.environment import Environment
 from provision.facts.gpus import Gpus
+from provision.facts.libraries import version_of
 from provision.facts.packages import Packages, TorchBuild
 from provision.facts.pci import NvidiaCards
 from provision.facts.stated import Stated
 from provision.facts.system import System
+from provision.record import record
 
 MaybeStated = Stated | Absent | Missing
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Installed:
     """One Python environment: where it is, or the one list that was pasted, of which nobody knows where it is."""
 
@@ -24,11 +26,17 @@ class Installed:
     in_use: bool
     packages: tuple[tuple[str, str], ...]
     torch: TorchBuild | None  # None: no torch, or pasted text that does not say what it was built for
+    assumed: bool = False  # the text gives torch's version only: taken for the default wheel of that release
 
     @property
     def inside(self) -> str:
         """`` in /opt/venv``, for messages; "" for a pasted list."""
         return f" in {self.prefix}" if self.prefix else ""
+
+    @property
+    def wheel(self) -> str:
+        """``the default wheel of ``, where that is all that is known of torch."""
+        return "the default wheel of " if self.assumed else ""
 
     @property
     def python(self) -> str:
@@ -48,13 +56,23 @@ def environments(packages: Packages | Missing, stated: MaybeStated) -> tuple[Ins
     listed = dict(stated.packages)
     if stated.torch_version:
         listed["torch"] = stated.torch_version
-    return (Installed(prefix=None, in_use=True, packages=tuple(sorted(listed.items())), torch=_stated_torch(stated)),)
+    torch, assumed = _stated_torch(stated)
+    names = tuple(sorted(listed.items()))
+    return (Installed(prefix=None, in_use=True, packages=names, torch=torch, assumed=assumed),)
 
 
-def _stated_torch(stated: Stated) -> TorchBuild | None:
-    if stated.torch_version is None or not (stated.torch_cuda or stated.torch_hip or stated.torch_without_cuda):
-        return None
-    return TorchBuild(version=stated.torch_version, cuda=stated.torch_cuda, hip=stated.torch_hip)
+def _stated_torch(stated: Stated) -> tuple[TorchBuild | None, bool]:
+    """What torch was built for, and whether that is only what the default wheel of its release is built for."""
+    version = stated.torch_version
+    if version is None:
+        return None, False
+    if stated.torch_cuda or stated.torch_hip or stated.torch_without_cuda:
+        return TorchBuild(version=version, cuda=stated.torch_cuda, hip=stated.torch_hip), False
+    row = tables.torch_releases().get(version) if stated.architecture in ("x86_64", None) else None
+    return (TorchBuild(version=version, cuda=row.cuda, hip=None), True) if row else (None, False)
+
+
+WHICH_BUILD = 'python3 -c "import torch; print(torch.__version__, torch.version.cuda)"'
 
 
 def torches(packages: Packages | Missing, stated: MaybeStated) -> list[tuple[Installed, TorchBuild]]:
@@ -93,6 +111,15 @@ def a_card(cards: NvidiaCards | Missing, stated: MaybeStated) -> str:
     raise cards
 
 
+def count_cards(cards: NvidiaCards | Missing, stated: MaybeStated) -> int:
+    """How many NVIDIA GPUs there are."""
+    if isinstance(cards, NvidiaCards):
+        return len(cards.cards)
+    if isinstance(stated, Stated) and stated.gpus:
+        return len(stated.gpus)
+    raise cards
+
+
 def architecture(system: System | Missing, stated: MaybeStated) -> str | None:
     """``x86_64``; None where a text tells of a machine and not of its processor."""
     if isinstance(system, System):
@@ -102,11 +129,23 @@ def architecture(system: System | Missing, stated: MaybeStated) -> str | None:
     raise system
 
 
+def libcudas(libraries: CudaLibraries | Missing, stated: MaybeStated) -> tuple[LibraryCopy, ...]:
+    """Copies of libcuda in the loader's order. A pasted cache (``ldconfig -p``) names files, not their versions."""
+    if isinstance(libraries, CudaLibraries):
+        return libraries.libcuda
+    if not isinstance(stated, Stated) or not stated.libraries:
+        raise libraries
+    paths = [path for name, path in stated.libraries if name.startswith("libcuda.so")]
+    if not paths:
+        raise libraries  # the list may be cut
+    return tuple(LibraryCopy(path=path, version=version_of(path), source="ldconfig") for path in paths)
+
+
 def variables(environment: Environment | Missing, stated: MaybeStated) -> dict[str, str]:
-    """Environment variables. Of a pasted text only those that it states: see ``all_variables_known``."""
+    """Environment variables. Of a pasted text only those that it states: see ``require_all``."""
     if isinstance(environment, Environment):
         return dict(environment.variables)
-    if not isinstance(stated, Stated) or not stated.env:
+    if not isinstance(stated, Stated):
         raise environment
     return dict(stated.env)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from provision.fact import Absent, Missing
 from provision.facts.disks import Mount, Mounts
 from provision.facts.docker import DaemonJson, Docker
+from provision.facts.kernels import Kernels
+from provision.facts.models import ModelFiles, ModelFolder
 
 DEFAULT_DATA_ROOT = "/var/lib/docker"  # where the engine keeps its data unless daemon.json says otherwise
 _KIB, _MIB, _GIB = 1 << 10, 1 << 20, 1 << 30
@@ -53,9 +55,36 @@ def settings(daemon_json: DaemonJson) -> dict[str, Any]:
     return content
 
 
+def all_models(files: ModelFiles, whole: bool = False) -> Iterator[ModelFolder]:
+    """The folders with models. Raises ``Missing`` behind the last where something was not seen (``whole``: in them, too)."""
+    yield from files.folders
+    if files.not_seen:
+        raise Missing("; ".join(files.not_seen))
+    for folder in files.folders:
+        if whole and not folder.whole:
+            raise Missing(f"{folder.path} holds more than the {folder.files} files that were looked at")
+
+
 def mount_of(path: str, mounts: Mounts) -> Mount:
     """The mount that holds ``path``, there already or not. Raises ``Missing`` where none of those seen does."""
     holding = [m for m in mounts.mounts if m.mount_point == "/" or f"{path}/".startswith(f"{m.mount_point}/")]
     if not holding:
         raise Missing(f"none of the mounts that were seen holds {path}")
     return max(holding, key=lambda m: len(m.mount_point))
+
+
+def kernel_order(release: str) -> tuple[tuple[int, ...], str]:
+    """ "6.1.0-28-amd64" as ((6, 1, 0, 28), "amd64"): releases of one flavour come in order."""
+    numbers: list[str] = []
+    flavour: list[str] = []
+    for part in release.replace("-", ".").split("."):
+        (numbers if part.isdigit() and not flavour else flavour).append(part)
+    return tuple(int(n) for n in numbers), ".".join(flavour)
+
+
+def newest_to_come(kernels: Kernels) -> str | None:
+    """The newest kernel of the running one's flavour that can start and is newer; None: the newest runs."""
+    own, flavour = kernel_order(kernels.running)
+    bootable = [k.release for k in kernels.installed if k.bootable]
+    newer = [r for r in bootable if kernel_order(r)[1] == flavour and kernel_order(r)[0] > own]
+    return max(newer, key=kernel_order, default=None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import tempfile
@@ -15,8 +14,10 @@ from provision.evidence import FileState
 from provision.fact import Absent, Missing, Snapshot
 from provision.facts.docker import DaemonJson
 from provision.host import Host, LocalHost
+from provision.leftovers import CHECK_PREFIX
 from provision.plan import Plan
 from provision.playbook import TaskResult
+from provision.record import record
 from provision.render import Manifest
 
 SECTIONS = ("storage", "audit", "fragmentation", "isolation", "dependencies")
@@ -24,7 +25,7 @@ SECTIONS = ("storage", "audit", "fragmentation", "isolation", "dependencies")
 ALWAYS = ("storage", "audit")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Applied:
     """What a run did. ``results`` is ``apply.jsonl``; ``stats`` are Ansible's totals; ``added`` are the new packages."""
 
@@ -112,7 +113,7 @@ def check_mode(rendered: Path, plan: Plan, snapshot: Snapshot, host: Host | None
     skip: tuple[str, ...] = ("evidence",)
     if not present.package_names.issuperset({"python3-apt", *plan.dependencies.packages}):
         skip += ("packages", "engine")
-    with tempfile.TemporaryDirectory(prefix="provision-check-") as folder:
+    with tempfile.TemporaryDirectory(prefix=CHECK_PREFIX, dir=rendered.parent) as folder:
         work = Path(folder)
         variables = _variables(rendered.resolve(), work, None, manifest, snapshot, present)
         played = playbook.play(

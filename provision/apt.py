@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import subprocess
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from provision.errors import ChangeError
+from provision.record import record
 
 # Settings of the host's apt that say how to reach the archive. All others stay with the host.
 _REACH = ("Acquire::http", "Acquire::https", "Acquire::ftp", "Acquire::Check-", "Acquire::ForceIPv")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Source:
     """One suite of the host's Debian archive, and when it was published."""
 

@@ -9,16 +9,16 @@ import hashlib
 import stat
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from provision.errors import ChangeError
+from provision.record import record
 
 _CHUNK_BYTES = 1 << 20
 _LEFT_OUT = ("__pycache__",)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Entry:
     """One member: ``source`` is a file to be read while streaming, bytes, or None for a directory."""
 

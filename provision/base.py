@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from provision import bootstrap
 from provision.engine import talking
 from provision.errors import ChangeError, UsageError
 from provision.progress import say
+from provision.record import record
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -29,7 +30,7 @@ REGISTRY_SECONDS = 8  # a registry that can be reached answers in under 2; witho
 _PINNED = re.compile(r"(?P<name>[a-z0-9][a-z0-9._:/-]*)@(?P<digest>sha256:[0-9a-f]{64})")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Base:
     """A base image that the engine has. ``source`` is registry or bootstrap; ``reused`` when nothing was fetched."""
 
@@ -111,7 +112,7 @@ def _reachable(client: DockerClient, reference: str) -> bool:
     try:
         _api(client).inspect_distribution(reference)
     except (docker.errors.APIError, requests.RequestException) as error:
-        say(f"no registry reachable for {reference} ({_first_line(error)}); using the Debian archive instead")
+        say(f"{reference}: {_cause(reference, error)[0]}; using the Debian archive instead")
         return False
     finally:
         client.api.timeout = patience
@@ -119,16 +120,51 @@ def _reachable(client: DockerClient, reference: str) -> bool:
 
 
 def _pull(client: DockerClient, reference: str) -> Base:
+    import docker.errors
+
     say(f"fetching {reference}")
     name, _, digest = reference.partition("@")
     with talking(f"fetching {reference}"):
-        for event in client.api.pull(name, tag=digest, stream=True, decode=True):
-            if "error" in event:
-                raise ChangeError(f"fetching {reference} failed: {event['error']}", f"docker pull {reference}")
+        try:
+            for event in client.api.pull(name, tag=digest, stream=True, decode=True):
+                if "error" in event:
+                    raise _not_fetched(reference, event["error"])
+        except docker.errors.APIError as error:
+            raise _not_fetched(reference, error) from error
     here = _present(client, reference, "registry")
     if here is None:
         raise ChangeError(f"{reference} was fetched but the engine does not have it", f"docker pull {reference}")
     return replace(here, reused=False)
+
+
+def _not_fetched(reference: str, error: Exception | str) -> ChangeError:
+    why, then = _cause(reference, error)
+    return ChangeError(f"fetching {reference}: {why}", then)
+
+
+def _cause(reference: str, error: Exception | str) -> tuple[str, str]:
+    """What stood in the way of ``reference``, and what to do. The engine's texts are those of 20.10 (2026-11-24)."""
+    said = error if isinstance(error, str) else _first_line(error)
+    if re.search(r"manifest unknown|not found|repository name not known", said):
+        return (
+            "the registry has no image with this digest",
+            'set image.base in provision.toml to a digest it has, or to "auto"',
+        )
+    if re.search(r"verification failed|digest verification|does not match", said):
+        mended = 'have the registry repaired, or set image.base = "bootstrap" in provision.toml'
+        return f"what the registry sent does not match its digest ({said})", mended
+    if re.search(r"unauthorized|denied|authentication required", said):
+        return f"the registry refuses ({said})", f"docker login {reference.partition('/')[0]}"
+    if "no space left on device" in said.lower():
+        return f"the engine's disk is full ({said})", "docker system df"
+    if re.search(
+        r"dial tcp|refused|no such host|time-?out|timed out|deadline exceeded|unreachable|reset by|EOF|tls:",
+        said,
+        re.IGNORECASE,
+    ):
+        without = 'without a registry: image.base = "auto" in provision.toml'
+        return f"the registry cannot be reached ({said})", f"docker pull {reference}; {without}"
+    return f"the engine refused ({said})", f"docker pull {reference}"
 
 
 def _make(client: DockerClient, suite: str, architecture: str, cache_dir: Path) -> Base:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from importlib import resources
 from pathlib import Path
@@ -16,6 +15,7 @@ from provision.files import write_whole
 from provision.lock import make, text, variants
 from provision.plan import Plan
 from provision.progress import say
+from provision.record import record
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -24,10 +24,11 @@ PYTHON = "3.11"
 DEBIAN_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Image:
     """The image of a plan. ``wheel_bytes`` is the sum of its wheels unpacked; ``reused`` when nothing was built."""
 
+    schema: int = 1
     reference: str
     image_id: str
     size_bytes: int

@@ -10,20 +10,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
 from typing import Literal
 
-import tomllib
-
-from provision import codec
+from provision import catalog, codec
 from provision.check import Finding, Result, Severity
+from provision.record import record
 
 Certainty = Literal["certain", "likely", "possible"]
 _SEVERITY = ("error", "warning", "note")
 _CERTAINTY = ("certain", "likely", "possible")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class CauseRow:
     """One row of the table: what it is, and which other causes it explains when it is active."""
 
@@ -48,8 +46,7 @@ class Cause:
 @functools.cache
 def table() -> Mapping[str, CauseRow]:
     """The causes table."""
-    text = (resources.files("provision.catalog") / "causes.toml").read_text(encoding="utf-8")
-    return codec.load(dict[str, CauseRow], tomllib.loads(text))
+    return codec.load(dict[str, CauseRow], catalog.read("causes.toml"))
 
 
 def explained_by(cause: str) -> frozenset[str]:

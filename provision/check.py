@@ -36,7 +36,7 @@ class Finding:
     """What is wrong: a sentence with the numbers in it, the same numbers for programs, and the exact next commands.
 
     ``measured`` and ``needed`` hold base units with the unit in the key (``free_bytes``). ``certainty`` below
-    ``certain`` needs ``tell_apart``: the commands whose answers would settle it.
+    ``certain`` needs ``tell_apart``: the commands whose answers would settle it. ``known``: the baseline has it already.
     """
 
     message: str
@@ -45,6 +45,7 @@ class Finding:
     fix: tuple[str, ...] = ()
     certainty: Literal["certain", "likely", "possible"] = "certain"
     tell_apart: tuple[str, ...] = ()
+    known: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,7 +77,11 @@ class Check:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Result:
-    """What one check said about one machine."""
+    """What one check said about one machine. ``waiver``: why a waiver in provision.toml has no effect on it.
+
+    ``severity``: the check's own; a warning where no finding is certain, for what cannot be settled is no error.
+    ``pasted``: judged from pasted text, which never states everything.
+    """
 
     code: str
     name: str
@@ -86,6 +91,26 @@ class Result:
     outcome: Outcome
     reason: str = ""
     findings: tuple[Finding, ...] = ()
+    waiver: str = ""
+    pasted: bool = False
+
+    @property
+    def known(self) -> bool:
+        """It found something, and all of that was in the baseline already."""
+        return self.outcome == "found" and bool(self.findings) and all(f.known for f in self.findings)
+
+    def fails(self, strict: bool = False) -> bool:
+        """A new finding that the exit code counts: an error, with ``strict`` a warning too."""
+        bad = ("error", "warning") if strict else ("error",)
+        return self.outcome == "found" and self.severity in bad and not self.known
+
+    def blind(self, strict: bool = False) -> bool:
+        """It crashed, or could not look although it matters: an error's check, with ``strict`` any.
+
+        Whoever pastes a text asks what is wrong with what is there: what it does not state counts only with ``strict``.
+        """
+        grave = self.severity == "error" and not self.pasted
+        return self.outcome == "crashed" or (self.outcome == "unknown" and (strict or grave))
 
 
 CHECKS: dict[str, Check] = {}
@@ -122,21 +147,35 @@ def run(
     sections: Mapping[type, Any],
     accepted: Mapping[str, str] | None = None,
     codes: Sequence[str] | None = None,
+    expired: Mapping[str, str] | None = None,
+    pasted: bool = False,
 ) -> tuple[Result, ...]:
     """Judge a snapshot against the plan.
 
     ``sections`` maps a section's type (``provision.plan.Storage``, ``provision.spec.Spec`` …) to its value, or to
-    ``Missing`` where no plan could be made. ``accepted`` maps a code to the reason it is waived. Sorted by code.
+    ``Missing`` where no plan could be made. ``accepted`` maps a code to the reason it is waived, ``expired`` to what is
+    to be said of a waiver that no longer holds. ``pasted``: the snapshot is what a text states. Sorted by code.
     """
     chosen = sorted(CHECKS) if codes is None else sorted(codes)
-    return tuple(_judge(CHECKS[code], snapshot, sections, (accepted or {}).get(code, "")) for code in chosen)
+    return tuple(
+        dataclasses.replace(
+            _judge(CHECKS[code], snapshot, sections, (accepted or {}).get(code, ""), (expired or {}).get(code, "")),
+            pasted=pasted,
+        )
+        for code in chosen
+    )
 
 
-def _judge(one: Check, snapshot: Snapshot, sections: Mapping[type, Any], waived: str) -> Result:
+def _judge(one: Check, snapshot: Snapshot, sections: Mapping[type, Any], waived: str, expired: str) -> Result:
     def result(outcome: Outcome, reason: str = "", findings: tuple[Finding, ...] = ()) -> Result:
         if waived and outcome in ("found", "unknown"):
             outcome, reason = "accepted", f"{waived}" + (f" (could not look: {reason})" if reason else "")
-        return Result(one.code, one.name, one.roadblock, one.severity, one.cause, outcome, reason, findings)
+        idle = f"nothing to waive now: {waived}" if waived and outcome != "accepted" else ""
+        unsettled = bool(findings) and all(f.certainty != "certain" for f in findings)
+        severity = WARNING if unsettled and one.severity == ERROR else one.severity
+        return Result(
+            one.code, one.name, one.roadblock, severity, one.cause, outcome, reason, findings, expired or idle
+        )
 
     given: dict[str, Any] = {}
     for parameter, kind, tolerated in one.needs:
@@ -144,17 +183,19 @@ def _judge(one: Check, snapshot: Snapshot, sections: Mapping[type, Any], waived:
         if isinstance(value, (Absent, Missing)) and not (isinstance(value, tuple(tolerated)) and _may_lack(one, value)):
             return result("skipped" if isinstance(value, Absent) else "unknown", value.reason)
         given[parameter] = value
+    findings: list[Finding] = []
     try:
-        findings = tuple(one.function(**given))
+        for finding in one.function(**given):
+            findings.append(finding)
     except NotApplicable as reason:
         return result("skipped", str(reason))
     except Absent as reason:
         return result("skipped", reason.reason)
     except Missing as reason:
-        return result("unknown", reason.reason)
+        return result("found" if findings else "unknown", reason.reason, tuple(findings))
     except Exception as error:  # our bug: said, counted, and never hides a neighbour
         return result("crashed", f"{type(error).__name__}: {error}; please report this with 'provision facts --share'")
-    return result("found", findings=findings) if findings else result("ok")
+    return result("found", findings=tuple(findings)) if findings else result("ok")
 
 
 def _may_lack(one: Check, value: Absent | Missing) -> bool:
@@ -171,16 +212,8 @@ def summary(results: Sequence[Result]) -> dict[str, int]:
     return {outcome: sum(r.outcome == outcome for r in results) for outcome in typing.get_args(Outcome)}
 
 
-def exit_code(results: Sequence[Result], strict: bool = False, pasted: bool = False) -> int:
-    """1: findings of severity error (``strict``: warning too). 3: could not look or crashed. 0: neither.
-
-    ``pasted``: a text never states everything, so most checks cannot look and 3 would always be the answer. Whoever
-    pastes asks what is wrong with what is there: what it does not state counts only with ``strict``.
-    """
-    bad = ("error", "warning") if strict else ("error",)
-    if any(r.outcome == "found" and r.severity in bad for r in results):
+def exit_code(results: Sequence[Result], strict: bool = False) -> int:
+    """1: new findings of severity error (``strict``: warning too). 3: could not look or crashed. 0: neither."""
+    if any(r.fails(strict) for r in results):
         return 1
-    grave = ("error",) if not pasted else ()
-    if any(r.outcome == "crashed" or (r.outcome == "unknown" and (strict or r.severity in grave)) for r in results):
-        return 3
-    return 0
+    return 3 if any(r.blind(strict) for r in results) else 0

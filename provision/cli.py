@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from provision import __version__
+from provision import __version__, reading
 from provision.errors import ProvisionError
+from provision.paste import options
 
 if TYPE_CHECKING:
     from provision.spec import Spec
@@ -26,7 +27,7 @@ _ALLOW = click.option(
     "allowed",
     multiple=True,
     metavar="NAME",
-    help="Allow one of: config, driver, disk, firewall, reboot. May be repeated.",
+    help="Allow one of: config, disks, driver, firewall, reboot. May be repeated.",
 )
 
 
@@ -64,6 +65,12 @@ def _spec(path: Path | None) -> Spec:
     return spec.load(path)
 
 
+def _allow(names: tuple[str, ...]) -> frozenset[str]:
+    from provision import consent
+
+    return consent.allowed(names)
+
+
 def _emit(text: str, output: Path | None = None) -> None:
     from provision.report import out
 
@@ -78,17 +85,24 @@ def _emit(text: str, output: Path | None = None) -> None:
 def up(ctx: click.Context, spec_path: Path | None, yes: bool, allowed: tuple[str, ...]) -> None:
     """Everything, in order: diagnose, plan, preview, apply, build, prove. Safe to repeat.
 
+    Where another run holds the machine, this one waits 30 seconds, or as many as PROVISION_WAIT says.
+
     Example:  sudo provision up
     """
     from provision import up as road
 
-    ctx.exit(road.up(_spec(spec_path), yes=yes, allow=frozenset(allowed)))
+    ctx.exit(road.up(_spec(spec_path), yes=yes, allow=_allow(allowed)))
 
 
 @main.command()
 @_OUT
 @_JSON
-def facts(output: Path | None, as_json: bool) -> None:
+@click.option("--facts", "facts_path", metavar="FILE", help="This snapshot (- for standard input), not this machine.")
+@click.option("--share", is_flag=True, help="Replace names, addresses and secrets; standard error says which.")
+@click.option(
+    "--collector", metavar="FILE", type=click.Path(path_type=Path), help="Write a program that takes facts elsewhere."
+)
+def facts(output: Path | None, as_json: bool, facts_path: str | None, share: bool, collector: Path | None) -> None:
     """What this machine is.
 
     Example:  provision facts -o facts.json
@@ -96,29 +110,24 @@ def facts(output: Path | None, as_json: bool) -> None:
     from provision import codec, road
     from provision.report import text
 
-    snapshot = road.look()
+    if collector:
+        from provision import collector as program
+
+        return program.write(collector, alone=not (output or as_json))
+    snapshot = road.read_snapshot(facts_path) if facts_path else road.look()
+    if share:
+        from provision import share as sharing
+        from provision.report import snapshots
+
+        snapshot, made = sharing.share(snapshot)
+        click.echo(snapshots.replaced(made), err=True, nl=False)
     _emit(codec.dumps(snapshot.to_json()) if as_json or output else text.facts(snapshot), output)
 
 
 @main.command()
 @_SPEC
-@click.option(
-    "--facts", "facts_path", metavar="FILE", help="Judge this snapshot (- for standard input) instead of this machine."
-)
-@click.option(
-    "--from",
-    "dumps",
-    multiple=True,
-    metavar="DUMP",
-    help="Judge pasted output instead of this machine: collect_env, nvidia-smi, pip list … (- for standard input).",
-)
-@click.option("--log", "logs", multiple=True, metavar="FILE", help="The same for an error log or a traceback.")
-@click.option(
-    "--select", multiple=True, metavar="X", help="Only these: a code, a prefix, a check's or an obstacle's name."
-)
-@click.option("--ignore", multiple=True, metavar="X", help="All but these.")
-@click.option("--strict", is_flag=True, help="Warnings and checks that could not look count too.")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@options.sources
+@reading.judging
 @_OUT
 @click.pass_context
 def doctor(
@@ -130,61 +139,37 @@ def doctor(
     select: tuple[str, ...],
     ignore: tuple[str, ...],
     strict: bool,
+    baseline: Path | None,
     form: str,
     output: Path | None,
 ) -> None:
     """What is wrong with this machine, and why. Changes nothing.
 
-    With --facts, --from or --log this machine is not looked at.
-
     Example:  provision doctor --format json | jq .causes
     """
     from provision import check, road
-    from provision.report import layout, machine, out, text
+    from provision.report import formats, layout, out
 
     spec = _spec(spec_path)
+    before = reading.earlier(baseline)
     codes = road.choose(select, ignore) if select or ignore else None
-    pasted = bool(dumps or logs)
-    if pasted:
-        from provision.paste import source
-
-        seen = road.diagnose_pasted(source.read(dumps, logs, facts_path), spec, codes)
-    else:
-        snapshot = road.read_snapshot(facts_path) if facts_path else road.look()
-        seen = road.diagnose(snapshot, spec, None if facts_path else road.previous_plan(snapshot, spec), codes)
-    snapshot = seen.snapshot
-    name = spec.machine.name or snapshot.machine
-    if form == "json":
-        _emit(machine.doctor(name, seen.results, seen.causes), output)
-    else:
-        style = layout.PLAIN if output else out.style()
-        _emit(text.doctor(name, seen.results, seen.causes, style), output)
-    ctx.exit(check.exit_code(seen.results, strict, pasted))
+    seen = road.judge(spec, codes, facts_path, dumps, logs)
+    results = seen.results if before is None else before(seen.results)
+    shown = formats.Shown(
+        machine=spec.machine.name or seen.snapshot.machine,
+        results=results,
+        causes=seen.causes,
+        snapshot=seen.snapshot,
+        strict=strict,
+        baseline=before is not None,
+        spec_path=str(spec_path or "provision.toml"),
+    )
+    _emit(formats.write(form, shown, layout.PLAIN if output else out.style()), output)
+    ctx.exit(check.exit_code(results, strict))
 
 
-@main.command()
-@click.argument("word", required=False, metavar="[CODE|NAME|CAUSE]")
-@click.option("--all", "everything", is_flag=True, help="Every page.")
-@click.option("--readme", is_flag=True, hidden=True, help="checks/README.md, which is generated.")
-@_JSON
-def explain(word: str | None, everything: bool, readme: bool, as_json: bool) -> None:
-    """A check, a proof or a cause as prose: what it means, how to fix it, how the fix is proved.
-
-    Example:  provision explain FRG001
-    """
-    from provision import page
-    from provision.errors import UsageError
-
-    if readme:
-        _emit(page.readme())
-    elif as_json:
-        _emit(page.as_json(word))
-    elif everything:
-        _emit(page.all_pages())
-    elif word:
-        _emit(page.page(word))
-    else:
-        raise UsageError("explain what? Expected a code, a name, a cause or --all", "provision explain --all")
+main.add_command(reading.diff)
+main.add_command(reading.explain)
 
 
 @main.command()
@@ -203,6 +188,9 @@ def lock(ctx: click.Context, variants: tuple[str, ...], only_check: bool, crossc
     text, code = command.run(variants, only_check=only_check, crosscheck=crosscheck, resolver=resolver)
     _emit(text)
     ctx.exit(code)
+
+
+main.add_command(reading.catalog)
 
 
 @main.command()
@@ -279,7 +267,7 @@ def apply(
     spec = _spec(spec_path)
     if undo:
         ctx.exit(road.undo_run(road.run_of(spec, undo)))
-    ctx.exit(road.apply_run(road.run_of(spec, run_name), spec, only=only, yes=yes, allow=frozenset(allowed)))
+    ctx.exit(road.apply_run(road.run_of(spec, run_name), spec, only=only, yes=yes, allow=_allow(allowed)))
 
 
 @main.command()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
+from collections.abc import Iterable
 
-from provision.errors import ConsentNeeded
+from provision import codec
+from provision.errors import ConsentNeeded, UsageError
 from provision.evidence import Ours
 from provision.fact import Absent, Missing, Snapshot
 from provision.facts.docker import Docker
 from provision.facts.engines import ContainerEngines
 from provision.facts.gpus import Gpus
 from provision.preview import Change
+from provision.record import record
 
 # What ``--allow`` can name, and what each covers.
 ALLOW = {
@@ -25,7 +27,7 @@ ALLOW = {
 DOCKER = ("docker.io", "docker-ce")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Consent:
     """``go``: apply. Otherwise ``ask`` is a question for the terminal, or ``refused`` says what stands in the way.
 
@@ -44,6 +46,17 @@ class Consent:
             f"Nothing was changed. This needs your consent:\n{reasons}",
             shlex.join([*shlex.split(command), *self.flags]),
         )
+
+
+def allowed(names: Iterable[str]) -> frozenset[str]:
+    """What ``--allow`` named. Raises ``UsageError`` for a word that allows nothing: a slip must not read as a yes."""
+    for name in names:
+        if name not in ALLOW:
+            raise UsageError(
+                f"--allow {name}: expected one of {', '.join(sorted(ALLOW))}{codec.nearest(name, ALLOW)}",
+                "provision up --help",
+            )
+    return frozenset(names)
 
 
 def decide(

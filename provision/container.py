@@ -71,6 +71,9 @@ def remove_orphans(client: DockerClient) -> None:
         for container in client.api.containers(all=True, filters={"label": OWNER_LABEL}):
             if not _alive(container["Labels"][OWNER_LABEL]):
                 client.api.remove_container(container["Id"], force=True, v=True)
+                for mount in container["Mounts"]:  # the request, in a folder of that run
+                    if mount["Destination"] == REQUEST:
+                        shutil.rmtree(Path(mount["Source"]).parent, ignore_errors=True)
 
 
 def _create(client: DockerClient, image: str, request: Path, *, gpus: bool, memory_bytes: int | None) -> str:

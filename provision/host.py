@@ -12,7 +12,6 @@ import fnmatch
 import glob as globbing
 import json
 import os
-import pkgutil
 import shutil
 import sys
 import threading
@@ -21,12 +20,11 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from provision import elf, local, unix_http
-from provision.child import run_child, search_path
+from provision.child import ask_nvml, run_child, search_path
 from provision.fact import Absent, Missing, NotKnown
 
 T = TypeVar("T")
 DEADLINE_SECONDS = 2.0
-NVML_DEADLINE_SECONDS = 5.0  # without persistence mode a healthy driver first wakes every GPU: over a second each
 READ_LIMIT_BYTES = 32 << 20  # dpkg's status file grows to several MB; a log is read through a command
 READ_CHUNK_BYTES = 1 << 18  # /proc/sys refuses one read of several MB with "cannot allocate memory" (Linux 6.18)
 
@@ -57,6 +55,12 @@ class Host(Protocol):
 
     def exists(self, path: str) -> bool:
         """Whether a path is there (links followed). Missing: a folder on the way is closed to us."""
+
+    def hexdump(self, path: str) -> str:
+        """A small binary file's content (a device's configuration space), two hexadecimal digits a byte."""
+
+    def node(self, path: str) -> dict[str, int]:
+        """A device node's numbers and permissions, and may_use: see ``provision.local.node``. Nothing is opened."""
 
     def run(self, *command: str, timeout: float = DEADLINE_SECONDS, ok: tuple[int, ...] = (0,)) -> str:
         """Standard output of a command. Absent: no such program. Missing: no answer in time, or a status not in ``ok``."""
@@ -136,7 +140,11 @@ def together(calls: Sequence[Callable[[], T]]) -> list[T | NotKnown]:
 
 
 class LocalHost:
-    """This machine."""
+    """This machine. It asks NVML once in its life; everything else it reads anew."""
+
+    def __init__(self) -> None:
+        self._asking = threading.Lock()
+        self._nvml: dict[str, Any] | NotKnown | None = None
 
     def read(self, path: str) -> str:
         try:
@@ -175,6 +183,12 @@ class LocalHost:
         except OSError as error:
             raise _why(path, error) from None
         return True
+
+    def hexdump(self, path: str) -> str:
+        return _asked(path, lambda: local.hexdump(path))
+
+    def node(self, path: str) -> dict[str, int]:
+        return _asked(path, lambda: local.node(path))
 
     def run(self, *command: str, timeout: float = DEADLINE_SECONDS, ok: tuple[int, ...] = (0,)) -> str:
         status, out, err = run_child(command, timeout)
@@ -216,20 +230,15 @@ class LocalHost:
         return unix_http.get(socket, path, DEADLINE_SECONDS)
 
     def nvml(self) -> dict[str, Any]:
-        program = pkgutil.get_data("provision.facts", "nvml_child.py")  # a path would not do: we may run from a zipapp
-        if program is None:
-            raise Missing("this copy of the tool came without its NVML child")
-        home = str(Path(__file__).parents[1])
-        status, out, err = run_child((sys.executable, "-c", program.decode(), home), NVML_DEADLINE_SECONDS, "NVML")
-        if status != 0:
-            last = (err.strip() or "no message").splitlines()[-1]
-            raise Missing(f"the NVML child ended with status {status}: {last}")
-        answer: dict[str, Any] = json.loads(out)
-        if "absent" in answer:
-            raise Absent(str(answer["absent"]))
-        if "missing" in answer:
-            raise Missing(str(answer["missing"]))
-        return answer
+        with self._asking:  # several probes read parts of one answer
+            if self._nvml is None:
+                try:
+                    self._nvml = ask_nvml()
+                except NotKnown as reason:
+                    self._nvml = reason
+        if isinstance(self._nvml, NotKnown):
+            raise type(self._nvml)(self._nvml.reason)
+        return self._nvml
 
     def user(self) -> dict[str, Any]:
         import resource

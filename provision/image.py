@@ -19,6 +19,7 @@ from provision import archive
 from provision.engine import gone, talking
 from provision.errors import ChangeError
 from provision.progress import say
+from provision.record import record
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -32,7 +33,7 @@ SILENCE_SECONDS = 900
 AGAIN = "provision build"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Built:
     """The image under ``tag``. ``reused`` when the context was unchanged and nothing was built."""
 
@@ -188,9 +189,9 @@ def _failure(client: DockerClient, log: _Log) -> ChangeError:
     full = "No space left on device"
     if full.lower() in (log.error + said).lower():
         root = _api(client).info().get("DockerRootDir", "the engine's data root")
-        room = f" ({shutil.disk_usage(root).free >> 20} MiB free)" if Path(root).is_dir() else ""
+        room = f", {shutil.disk_usage(root).free >> 20} MiB are free again" if Path(root).is_dir() else ""
         return ChangeError(
-            f"the build failed: the engine's disk is full: {root}{room}; nothing of it was kept", f"df -h {root}"
+            f"the build failed: the engine's disk is full: {root}; nothing of it was kept{room}", f"df -h {root}"
         )
     if wrong := re.search(r"^\s+(\S.*?)(?: from .*)?:\s+Expected sha256 (\w+)[\s\S]*?Got\s+(\w+)", said, re.MULTILINE):
         return ChangeError(

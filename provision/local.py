@@ -23,6 +23,28 @@ def status(path: str) -> dict[str, int]:
     }
 
 
+def hexdump(path: str) -> str:
+    """A small binary file's first 256 KiB, two hexadecimal digits a byte."""
+    with open(path, "rb", buffering=0) as file:
+        return file.read(1 << 18).hex()
+
+
+def node(path: str) -> dict[str, int]:
+    """major, minor (0 where it is no device), mode, uid, gid, and may_use: 1 where this process may read and write it.
+
+    access(2) asks the device rules of the control group too, and opens nothing: to open a GPU's node would wake the GPU.
+    """
+    found = os.stat(path)
+    return {
+        "major": os.major(found.st_rdev),
+        "minor": os.minor(found.st_rdev),
+        "mode": found.st_mode & 0o7777,
+        "uid": found.st_uid,
+        "gid": found.st_gid,
+        "may_use": int(os.access(path, os.R_OK | os.W_OK, effective_ids=True)),
+    }
+
+
 def tree(top: str, depth: int, most: int) -> dict[str, Any]:
     """Regular files (and links to them) below ``top``: {"files": {path below top: bytes}, "all": bool}.
 
@@ -49,8 +71,8 @@ def tree(top: str, depth: int, most: int) -> dict[str, Any]:
                 try:
                     if entry.is_dir(follow_symlinks=False):
                         below.append(name)
-                    elif entry.is_file():
-                        files[name] = entry.stat().st_size
+                    elif entry.is_file():  # a name that is no UTF-8 can be in no snapshot: its bytes are replaced
+                        files[os.fsencode(name).decode(errors="replace")] = entry.stat().st_size
                 except OSError:
                     whole = False
         level = below

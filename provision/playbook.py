@@ -8,7 +8,6 @@ installation that is cut in half leaves the machine worse than before.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import select
@@ -21,9 +20,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from provision import codec, progress
+from provision import codec, machine_lock, progress
 from provision.child import search_path
 from provision.errors import ChangeError
+from provision.record import record
 
 FOLDER = Path(__file__).with_name("playbooks")
 SAY_AFTER_SECONDS = 2.0
@@ -31,7 +31,7 @@ SAY_AGAIN_SECONDS = 20.0
 Kind = Literal["package", "file", "folder", "unit", ""]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class TaskResult:
     """One line of ``apply.jsonl``. ``kind`` is what the task manages, "" where it only looks."""
 
@@ -52,7 +52,7 @@ class TaskResult:
         return self.item or self.task
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Played:
     """What a run of a playbook did. ``stats`` are Ansible's own totals; empty where it ended before them."""
 
@@ -158,6 +158,7 @@ class _Child:
             env=environment,
             cwd=folder,
             start_new_session=True,
+            pass_fds=machine_lock.held(),  # killed or not, no other run overtakes a step that has begun
         )
         self.stats: dict[str, int] = {}
         self.interrupts = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import hashlib
 from pathlib import PurePosixPath
 
@@ -11,6 +10,7 @@ from provision.errors import ChangeError
 from provision.fact import Absent, Missing
 from provision.host import Host
 from provision.plan import Plan
+from provision.record import record
 from provision.render import Manifest
 
 SLOW_SECONDS = 30.0  # reading a few files and dpkg's list: 0.1 s on this project's machine; the rest is for slow disks
@@ -18,7 +18,7 @@ SLOW_SECONDS = 30.0  # reading a few files and dpkg's list: 0.1 s on this projec
 ENGINE_FOLDERS = ("/etc/docker", "/var/lib/docker", "/var/lib/containerd", "/run/docker", "/run/containerd")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class FileState:
     """A managed file as it was. ``content`` stays out of evidence.json: it is the file beside it."""
 
@@ -29,7 +29,7 @@ class FileState:
     group: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Present:
     """The machine's side of the plan: files with their content, folders that are not there, installed packages."""
 

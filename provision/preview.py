@@ -6,7 +6,6 @@ with the reason why it cannot be previewed, never left out.
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 from collections.abc import Iterator, Mapping
 from typing import Literal
@@ -14,13 +13,15 @@ from typing import Literal
 from provision.evidence import Ours, Present
 from provision.fact import Absent, Missing, Snapshot
 from provision.facts.docker import Docker, Images
+from provision.facts.units import Units
 from provision.plan import Plan
+from provision.record import record
 from provision.render import Manifest, ManifestFile
 
 NO_NEWLINE = "\\ No newline at end of file"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Change:
     """One thing that will be different.
 
@@ -121,6 +122,8 @@ def _engine(
     how = {"systemd": "under systemd", "sysvinit": "as a sysvinit service", "direct": "as a background process"}
     start = f"start it {how[plan.dependencies.start]}"
     docker = snapshot.get(Docker)
+    units = snapshot.known(Units)
+    enabled = {unit.name: unit.enabled for unit in units.units}.get("docker.service") if units else None
     if comes:
         why = "it stands on a package that is not installed yet"
         yield Change(kind="unit", what="docker", detail=start, previewable=False, reason=why)
@@ -141,6 +144,8 @@ def _engine(
                 additive=not busy,
                 needs="config" if busy else None,
             )
+        if plan.dependencies.start != "direct" and enabled == "disabled":
+            yield Change(kind="unit", what="docker", detail="enable it, so that it starts with the machine")
 
 
 def _image(plan: Plan, snapshot: Snapshot, engine_comes: bool) -> Iterator[Change]:

@@ -49,6 +49,12 @@ class RecordingHost:
     def exists(self, path: str) -> bool:
         return self._ask(f"exists {path}", lambda: self._host.exists(path))
 
+    def hexdump(self, path: str) -> str:
+        return self._ask(f"hexdump {path}", lambda: self._host.hexdump(path))
+
+    def node(self, path: str) -> dict[str, int]:
+        return self._ask(f"node {path}", lambda: self._host.node(path))
+
     def run(self, *command: str, timeout: float = DEADLINE_SECONDS, ok: tuple[int, ...] = (0,)) -> str:
         return self._ask(f"run {' '.join(command)}", lambda: self._host.run(*command, timeout=timeout, ok=ok))
 
@@ -102,7 +108,7 @@ class RecordedHost:
             {
                 q.split(" ", 1)[1]
                 for q in answers
-                if q.split(" ", 1)[0] in ("read", "link", "statvfs", "status", "tree", "elf")
+                if q.split(" ", 1)[0] in ("read", "link", "statvfs", "status", "tree", "elf", "hexdump", "node")
             }
         )
 
@@ -141,6 +147,12 @@ class RecordedHost:
         if f"exists {path}" in self._answers:
             return bool(self._answer(f"exists {path}", ""))
         return any(p == path or p.startswith(f"{path}/") for p in self._paths)
+
+    def hexdump(self, path: str) -> str:
+        return str(self._answer(f"hexdump {path}", f"{path} is not there"))
+
+    def node(self, path: str) -> dict[str, int]:
+        return dict(self._answer(f"node {path}", f"{path} is not there"))
 
     def run(self, *command: str, timeout: float = DEADLINE_SECONDS, ok: tuple[int, ...] = (0,)) -> str:  # noqa: ARG002
         return str(self._answer(f"run {' '.join(command)}", f"{command[0]} is not installed"))

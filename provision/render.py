@@ -21,11 +21,12 @@ from provision import check, codec
 from provision.errors import Refused
 from provision.files import write_whole
 from provision.plan import Plan
+from provision.record import record
 
 SCHEMA = 1
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class ManifestFile:
     """One file that lands on the host. ``shared``: somebody else may own it too, so its content was merged from a fact."""
 
@@ -40,7 +41,7 @@ class ManifestFile:
     group: str = "root"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Manifest:
     """Everything rendered for one machine from one plan."""
 

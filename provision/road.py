@@ -5,13 +5,12 @@ The stages that change one are in ``provision.up``.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import getpass
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,13 @@ from provision.errors import UsageError
 from provision.fact import NOT_PASTED, Missing, NotKnown, Snapshot
 from provision.host import LocalHost
 from provision.plan import Plan
+from provision.record import record
 from provision.roadblock import BY_NAME
 from provision.rundir import RunDirectory
 from provision.spec import Spec
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Diagnosis:
     """What was seen on a machine, what it should be (or why no plan could be made), and what is wrong."""
 
@@ -51,10 +51,21 @@ def read_snapshot(path: str) -> Snapshot:
     """A snapshot from a file, or from standard input for ``-``."""
     facts.load()
     try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
-        return Snapshot.from_json(json.loads(text), path)
-    except (OSError, ValueError) as error:
+        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    except OSError as error:
         raise UsageError(f"{path}: not a snapshot: {error}", "provision facts -o FILE") from None
+    return parse_snapshot(data, path)
+
+
+def parse_snapshot(data: bytes, origin: str) -> Snapshot:
+    """A snapshot from a file's bytes; ``origin`` names it in errors. Raises ``UsageError``. Facts must be registered."""
+    try:
+        content = json.loads(data.decode())
+    except RecursionError:  # "[[[[…": deeper than any snapshot
+        raise UsageError(f"{origin}: not a snapshot: nested too deeply", "provision facts -o FILE") from None
+    except ValueError as error:
+        raise UsageError(f"{origin}: not a snapshot: {error}", "provision facts -o FILE") from None
+    return Snapshot.from_json(content, origin)
 
 
 def previous_plan(snapshot: Snapshot, spec: Spec) -> Plan | None:
@@ -63,40 +74,77 @@ def previous_plan(snapshot: Snapshot, spec: Spec) -> Plan | None:
 
 
 def diagnose(
-    snapshot: Snapshot, spec: Spec, previous: Plan | None = None, codes: Iterable[str] | None = None
+    snapshot: Snapshot,
+    spec: Spec,
+    previous: Plan | None = None,
+    codes: Iterable[str] | None = None,
+    today: str | None = None,
 ) -> Diagnosis:
-    """Plan, then judge the snapshot against the plan."""
+    """Plan, then judge the snapshot against the plan. ``today`` (``2026-11-24``) ends waivers; None: by this clock.
+
+    Raises ``UsageError`` where provision.toml waives a check that does not exist: a misspelt waiver must not go unseen.
+    """
     check.load()
+    for entry in spec.accept:
+        if entry.code not in check.CHECKS:
+            near = codec.nearest(entry.code, check.CHECKS)
+            raise UsageError(
+                f"provision.toml waives {entry.code!r}, which is no check's code{near}", "provision explain"
+            )
+    today = today or now()[:10]
     made: Plan | NotKnown
     try:
         made = plan.make(snapshot, spec, previous)
     except NotKnown as reason:
         made = Missing(reason.reason)
     chosen = None if codes is None else tuple(codes)
-    results = check.run(snapshot, plan.sections(made, spec), spec.accepted(), chosen)
+    results = check.run(snapshot, plan.sections(made, spec), spec.accepted(today), chosen, spec.expired(today))
     return Diagnosis(snapshot=snapshot, plan=made, results=results, causes=cause.causes(results))
 
 
-def diagnose_pasted(snapshot: Snapshot, spec: Spec, codes: Iterable[str] | None = None) -> Diagnosis:
-    """Judge what was pasted. No plan is made: a text says too little of a machine to say what it should be."""
+def judge(
+    spec: Spec,
+    codes: Iterable[str] | None = None,
+    facts_path: str | None = None,
+    dumps: Sequence[str] = (),
+    logs: Sequence[str] = (),
+) -> Diagnosis:
+    """This machine, or a snapshot, or pasted dumps and logs: then this machine is not looked at."""
+    if dumps or logs:
+        from provision.paste import source
+
+        return diagnose_pasted(source.read(dumps, logs, facts_path), spec, codes, now()[:10])
+    if facts_path:
+        return diagnose(read_snapshot(facts_path), spec, None, codes)
+    snapshot = look()
+    return diagnose(snapshot, spec, previous_plan(snapshot, spec), codes)
+
+
+def diagnose_pasted(snapshot: Snapshot, spec: Spec, codes: Iterable[str] | None, today: str) -> Diagnosis:
+    """Judge what was pasted; ``today`` ends waivers.
+
+    No plan is made: a text says too little of a machine to say what it should be.
+    """
     check.load()
     unplanned = Missing(NOT_PASTED)
     sections: dict[type, Any] = {Spec: spec, **dict.fromkeys(plan.SECTIONS, unplanned)}
-    results = check.run(snapshot, sections, spec.accepted(), None if codes is None else tuple(codes))
+    chosen = None if codes is None else tuple(codes)
+    results = check.run(snapshot, sections, spec.accepted(today), chosen, spec.expired(today), pasted=True)
     return Diagnosis(snapshot=snapshot, plan=unplanned, results=results, causes=cause.causes(results))
 
 
 def choose(select: Iterable[str], ignore: Iterable[str]) -> tuple[str, ...]:
-    """Codes that the words select: a code, a prefix of codes, a check's name or an obstacle's."""
+    """Codes that the words select: a code, a prefix of codes, a check's name, an obstacle's or a cause's."""
     check.load()
     chosen = {c for word in select for c in _matching(word)} if (select := tuple(select)) else set(check.CHECKS)
     return tuple(sorted(chosen - {c for word in ignore for c in _matching(word)}))
 
 
 def _matching(word: str) -> set[str]:
-    found = {c.code for c in check.CHECKS.values() if word in (c.name, c.roadblock) or c.code.startswith(word.upper())}
+    checks = check.CHECKS.values()
+    found = {c.code for c in checks if word in (c.name, c.roadblock, c.cause) or c.code.startswith(word.upper())}
     if not found:
-        known = {*check.CHECKS, *BY_NAME, *(c.name for c in check.CHECKS.values())}
+        known = {*check.CHECKS, *BY_NAME, *(c.name for c in checks), *(c.cause for c in checks)}
         raise UsageError(f"no check is called {word!r}{codec.nearest(word, known)}", "provision explain --all")
     return found
 
@@ -105,12 +153,13 @@ def start_run(diagnosis: Diagnosis, spec: Spec, command: str) -> RunDirectory:
     """A new run directory with the facts, the findings and, where there is one, the plan."""
     machine = spec.machine.name or diagnosis.snapshot.machine
     run = rundir.new(machine)
+    digest = diagnosis.plan.digest if isinstance(diagnosis.plan, Plan) else ""
+    note(run, command=command, machine=machine, plan=digest)  # first: a run that is killed says what it was
     run.write("facts.json", diagnosis.snapshot.to_json())
     run.write("findings.json", diagnosis.findings(machine))
-    run.write("spec.json", spec)
+    run.write("spec.json", {"schema": rundir.SCHEMA} | codec.dump(spec))
     if isinstance(diagnosis.plan, Plan):
         run.write("plan.json", diagnosis.plan)
-    note(run, command=command, machine=machine, plan=diagnosis.plan.digest if isinstance(diagnosis.plan, Plan) else "")
     return run
 
 

@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-import dataclasses
+from provision.record import record
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Roadblock:
     """One obstacle: its name everywhere, the prefix of its codes, and what it is in one line."""
 

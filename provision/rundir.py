@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -27,6 +26,8 @@ def folder_name(machine: str) -> str:
     """A machine's name as a folder: plain names stay, any other is made safe and told apart by a hash of itself."""
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", machine):
         return machine
+    import hashlib
+
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", machine).strip("-.")[:40] or "machine"
     return f"{safe}-{hashlib.sha256(machine.encode()).hexdigest()[:8]}"
 
@@ -84,23 +85,28 @@ def root() -> Path:
     return Path(".provision")
 
 
+def runs(machine: str) -> Path:
+    """The folder of a machine's runs."""
+    return root() / folder_name(machine) / "runs"
+
+
 def new(machine: str) -> RunDirectory:
     """A fresh run of ``machine``; ``latest`` points at it from now on. Two at once get different numbers."""
-    runs = root() / folder_name(machine) / "runs"
+    folder = runs(machine)
     try:
-        runs.mkdir(parents=True, exist_ok=True)
-        number = max((int(p.name) for p in runs.iterdir() if p.name.isdigit()), default=0) + 1
+        folder.mkdir(parents=True, exist_ok=True)
+        number = max((int(p.name) for p in folder.iterdir() if p.name.isdigit()), default=0) + 1
         while True:
-            path = runs / f"{number:04d}"
+            path = folder / f"{number:04d}"
             try:
                 path.mkdir(mode=0o700)
                 break
             except FileExistsError:
                 number += 1
-        _point(runs.parent / "latest", path)
+        _point(folder.parent / "latest", path)
     except OSError as error:
         raise ChangeError(
-            f"{runs}: cannot keep the run's evidence there: {error.strerror}", "cd to a folder you may write to"
+            f"{folder}: cannot keep the run's evidence there: {error.strerror}", "cd to a folder you may write to"
         ) from None
     return RunDirectory(path)
 
@@ -120,20 +126,17 @@ def find(machine: str, run: str | None) -> RunDirectory:
         return found
     for path in (
         Path(run),
-        root() / folder_name(machine) / "runs" / run,
-        root() / folder_name(machine) / "runs" / run.zfill(4),
+        runs(machine) / run,
+        runs(machine) / run.zfill(4),
     ):
         if (path / "run.json").exists():
             return RunDirectory(path.resolve())
-    raise UsageError(
-        f"run {run!r}: not found; expected a number in {root() / folder_name(machine) / 'runs'} or a run's path"
-    )
+    raise UsageError(f"run {run!r}: not found; expected a number in {runs(machine)} or a run's path")
 
 
 def last_applied(machine: str) -> Plan | None:
     """The plan that was last applied on ``machine`` and not undone since, or None."""
-    runs = root() / folder_name(machine) / "runs"
-    for path in sorted(runs.glob("[0-9]*"), reverse=True):
+    for path in sorted(runs(machine).glob("[0-9]*"), reverse=True):
         run = RunDirectory(path)
         entry = path / "run.json"
         if entry.exists():

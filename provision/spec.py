@@ -3,13 +3,15 @@
 [machine]    name = "gpu-07"                 # shown in reports; the host name where it is left out
 [model]      name = "bundled"
 [image]      repository = "provision/smoke"  base = "auto"   labels = { team = "ml" }
-[expect]     gpus = 8   driver = "580"       # what the machine must have: a card that vanished is a finding
-[[accept]]   code = "STO004"  reason = "scratch machine, reviewed 2026-11-24"
+[expect]     gpus = 8   driver = "580"   memory_gib = 500       # what the machine must have: a card that vanished is a finding
+             gpu_model = "H100"  link_width = 16  nvlinks = 18  gpu_memory_bytes = 80000000000
+[[accept]]   code = "STO004"  reason = "scratch machine, reviewed 2026-11-24"  expires = 2027-05-31
 """
 
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import re
 import unicodedata
 from pathlib import Path
@@ -19,27 +21,28 @@ import tomllib
 
 from provision import codec
 from provision.errors import CodecError, Refused, UsageError
+from provision.record import record
 
 # What the engine accepts as a repository name (distribution's reference grammar, lower-case path components).
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*(?:/[a-z0-9]+(?:[._-][a-z0-9]+)*)*")
 _DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class MachineSpec:
     """``name``: how reports call the machine; empty means its host name."""
 
     name: str = ""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class ModelSpec:
     """``name``: the model the machine is meant for. ``bundled`` is the tiny one the proofs use."""
 
     name: str = "bundled"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class ImageSpec:
     """``base``: ``auto`` (a digest-pinned image where a registry answers, else bootstrap), ``bootstrap``, or by digest."""
 
@@ -48,23 +51,45 @@ class ImageSpec:
     labels: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Expect:
-    """What the machine must have. ``driver`` is the oldest NVIDIA driver that is right."""
+    """What the machine must have. ``driver`` is the oldest NVIDIA driver that is right.
+
+    ``gpu_model``: words of every GPU's name ("H100"). ``link_width``: PCIe lanes of every card, at least.
+    ``gpu_memory_bytes``: memory of every GPU, at least. ``nvlinks``: active NVLinks of every GPU, at least.
+    ``memory_gib``: main memory, at least. ``python``: minor release ("3.11") of the environment in use.
+    ``disk_mb_per_s``: measured by ``provision disk``, and unknown to the doctor.
+    """
 
     gpus: int | None = None
     driver: str | None = None
+    gpu_model: str | None = None
+    link_width: int | None = None
+    gpu_memory_bytes: int | None = None
+    nvlinks: int | None = None
+    memory_gib: float | None = None
+    disk_mb_per_s: int | None = None
+    python: str | None = None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Accept:
-    """A finding, or a check that cannot look, waived with a reason that is shown every time."""
+    """What a check finds, or that it cannot look, waived with a reason that is shown every time.
+
+    ``expires``: the last day on which it holds (``2027-05-31``); "" is no end.
+    """
 
     code: str
     reason: str
+    expires: str = ""
+
+    @property
+    def words(self) -> str:
+        """The reason, with the day it ends where it does."""
+        return f"{self.reason} (until {self.expires})" if self.expires else self.reason
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Spec:
     """The whole of ``provision.toml``; every part may be left out."""
 
@@ -76,9 +101,15 @@ class Spec:
     accept: tuple[Accept, ...] = ()
     state_folder: str = "/var/lib/provision"
 
-    def accepted(self) -> dict[str, str]:
-        """Code to the reason it is waived."""
-        return {a.code: a.reason for a in self.accept}
+    def accepted(self, today: str) -> dict[str, str]:
+        """Code to the reason it is waived on the day ``today`` (``2026-11-24``)."""
+        return {a.code: a.words for a in self.accept if not a.expires or today <= a.expires}
+
+    def expired(self, today: str) -> dict[str, str]:
+        """Code to what is said of a waiver that ended before ``today``; one that still holds for the code wins."""
+        held = self.accepted(today)
+        ended = [a for a in self.accept if a.code not in held]
+        return {a.code: f"the waiver ended on {a.expires}: {a.reason}" for a in ended}
 
 
 def load(path: Path | None) -> Spec:
@@ -99,13 +130,22 @@ def load(path: Path | None) -> Spec:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not TOML: {error}") from None
     try:
-        spec = codec.load(Spec, parsed)
+        spec = codec.load(Spec, _with_dates_as_text(parsed))
         check_values(spec)
     except CodecError as error:
         raise UsageError(f"{path}: {error}") from None
     except Refused as error:
         raise Refused(f"{path}: {error}") from None
     return spec
+
+
+def _with_dates_as_text(value: Any) -> Any:
+    """TOML's own dates as ``2027-05-31``: both spellings of a date are one."""
+    if isinstance(value, dict):
+        return {key: _with_dates_as_text(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_dates_as_text(item) for item in value]
+    return value.isoformat() if isinstance(value, datetime.date) else value
 
 
 def check_values(spec: Spec) -> None:
@@ -125,6 +165,15 @@ def check_values(spec: Spec) -> None:
     for i, entry in enumerate(spec.accept):
         if not entry.reason.strip():
             raise Refused(f"accept[{i}].reason: expected a reason; it is shown with every report")
+        if entry.expires and not _is_day(entry.expires):
+            raise Refused(f"accept[{i}].expires: expected a day such as 2027-05-31, got {entry.expires!r}")
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return datetime.date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def _no_control(path: str, value: Any) -> None:

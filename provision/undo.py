@@ -6,7 +6,6 @@ kept is said.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import json
 from collections.abc import Callable
@@ -21,13 +20,14 @@ from provision.fact import Absent, Missing
 from provision.files import write_whole
 from provision.host import Host, LocalHost
 from provision.playbook import TaskResult
+from provision.record import record
 
 SLOW_SECONDS = 30.0
 # Left by the engine or its packages and owned by no package; taken back with the engine itself.
 ENGINE_LEFTOVERS = ("/etc/docker/key.json",)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Undone:
     """``undone.json``: when, what was taken back, and what was kept with the reason."""
 
@@ -38,7 +38,7 @@ class Undone:
     kept: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Steps:
     """What undoing a run comes down to on the machine as it is now."""
 

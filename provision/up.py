@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from provision import apply as applying
-from provision import check, consent, evidence, machine_lock, preview, road, rundir
+from provision import check, consent, evidence, leftovers, preview, road, rundir
 from provision.errors import ChangeError, ProvisionError
 from provision.fact import Snapshot
 from provision.host import LocalHost
@@ -49,7 +49,7 @@ def build_run(run: RunDirectory) -> Any:
     if not (rendered / "manifest.json").exists():
         render_run(run)
     snapshot = Snapshot.from_json(run.read("facts.json", "provision plan"), str(run.path / "facts.json"))
-    with machine_lock.hold():
+    with leftovers.holding(run.path.parent):
         built = building.build(made, rendered, snapshot)
     run.write("image.json", built)
     if evidence.read_after(run.path) is not None:
@@ -116,7 +116,7 @@ def up(spec: Spec, *, yes: bool, allow: frozenset[str]) -> int:
     from provision.report import out, text
 
     applying.need_root(LocalHost())
-    with machine_lock.hold():
+    with leftovers.holding(rundir.runs(spec.machine.name or os.uname().nodename)):
         journey = _begin(spec, "up")
         with _noting_errors(journey.run):
             plan, rendered = _agree(journey, yes=yes, allow=allow, command="provision up")
@@ -134,7 +134,7 @@ def apply_run(run: RunDirectory, spec: Spec, *, only: str | None, yes: bool, all
     from provision.report import out, text
 
     applying.need_root(LocalHost())
-    with machine_lock.hold():
+    with leftovers.holding(run.path.parent):
         planned = run.plan()
         journey = _begin(spec, "apply", run)
         if (now := road.plan_of(journey.seen)).digest != planned.digest:
@@ -144,9 +144,11 @@ def apply_run(run: RunDirectory, spec: Spec, *, only: str | None, yes: bool, all
                 "nothing was changed",
                 "provision plan",
             )
+        road.note(run, command="apply", ended="")
         with _noting_errors(run):
             plan, rendered = _agree(journey, yes=yes, allow=allow, command="provision apply")
             _apply(journey, plan, rendered, only)
+        road.note(run, ended=road.now(), exit=0)
         out.emit(text.up(journey.report(), out.style()))
     return 0
 
@@ -156,7 +158,7 @@ def undo_run(run: RunDirectory) -> int:
     from provision import undo
     from provision.report import out, text
 
-    with machine_lock.hold():
+    with leftovers.holding(run.path.parent):
         undone = undo.undo(run.path, _remove_image)
         road.note(run, undone=road.now())
     out.emit(text.undone(undone))
@@ -168,10 +170,7 @@ def _remove_image(name: str) -> None:
 
     from provision import engine
 
-    with (
-        engine.talking(f"removing {name}"),
-        contextlib.suppress(docker.errors.ImageNotFound),
-    ):  # gone is what was wanted
+    with engine.talking(f"removing {name}"), contextlib.suppress(docker.errors.ImageNotFound):  # gone: as wanted
         engine.engine().images.remove(name)
 
 
@@ -179,7 +178,7 @@ def verify_run(run: RunDirectory, spec: Spec) -> int:
     """The proofs of a run's plan, and the machine looked at again."""
     from provision.report import out, text
 
-    with machine_lock.hold():
+    with leftovers.holding(run.path.parent):
         journey = Journey(spec, run, _look(spec))
         plan = run.plan()
         with _noting_errors(run):

@@ -19,7 +19,6 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from provision import index
@@ -30,6 +29,7 @@ from provision.lock.pages import Pages
 from provision.lock.target import Target
 from provision.lock.text import Pin
 from provision.progress import say
+from provision.record import record
 
 _CHUNK_BYTES = 1 << 20
 _PARTIAL = ".partial-"
@@ -41,7 +41,7 @@ _MISMATCH = re.compile(
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Wheel:
     """One wheel of the house; ``size_bytes`` as it lies there, packed."""
 
@@ -52,7 +52,7 @@ class Wheel:
     size_bytes: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Wheelhouse:
     """The wheels of one lock in ``folder``, by name. Other files in the folder belong to other locks."""
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import collections
 import fnmatch
 import os
+import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,15 @@ _skips: list[tuple[str, str]] = []
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--run-bench", action="store_true", help="run tests/bench: timings against named peers")
+    parser.addoption("--run-vm", action="store_true", help="run all of tests/vm, not only what a boot shows (minutes)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What takes many minutes under emulation runs with ``make test-vm``."""
+    if not config.getoption("--run-vm"):
+        long = [item for item in items if item.get_closest_marker("vm_long")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -92,6 +103,25 @@ def _dockerd() -> str | None:
 
 
 @pytest.fixture(scope="session")
+def can_install() -> Callable[[str, str, str], None]:
+    """``can_install(program, package, what)``: installs a package of Debian where that is allowed, or skips with ``what``."""
+
+    def need(program: str, package: str, what: str) -> None:
+        if shutil.which(program) is None and MAY_INSTALL and os.geteuid() == 0 and shutil.which("apt-get"):
+            # RUNLEVEL: the package's own service is not started
+            quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+            for words in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", package]):
+                subprocess.run(["apt-get", *words], check=True, env=quiet, stdout=subprocess.DEVNULL)
+        if shutil.which(program) is None:
+            reason = f"{what}: needs {package} (CI=true or PROVISION_TEST_INSTALL=1 installs it)"
+            if IN_CI:
+                pytest.fail(reason)
+            pytest.skip(reason)
+
+    return need
+
+
+@pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """A running engine. Without one the test is skipped, and with CI=true it fails: there it must be real."""
     if os.geteuid() != 0 or _dockerd() is None:
@@ -106,6 +136,31 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     finally:
         own.stop()
         own.remove()
+
+
+# --- other Pythons ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def pythons() -> dict[tuple[int, int], str]:
+    """Every Python of this machine that really starts, by its version: on PATH, and in pyenv's and uv's folders.
+
+    pyenv's shims on PATH fail for a version that is not chosen, so each is asked.
+    """
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
+    folders += sorted((pyenv / "versions").glob("*/bin"))
+    folders += sorted((Path.home() / ".local/share/uv/python").glob("*/bin"))
+    found: dict[tuple[int, int], str] = {}
+    for path in [Path(sys.executable), *(p for folder in folders for p in sorted(folder.glob("python[23].*")))]:
+        if not re.fullmatch(r"python(\d\.\d+)?", path.name):
+            continue
+        ask = [str(path), "-c", "import sys; print(sys.version_info[0]); print(sys.version_info[1])"]
+        done = subprocess.run(ask, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            major, minor = map(int, done.stdout.split())
+            found.setdefault((major, minor), str(path))
+    return found
 
 
 # --- skips and times --------------------------------------------------------------------------------------------------

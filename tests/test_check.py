@@ -90,9 +90,10 @@ def run(
     tank: Any = Tank(free_litres=50),
     plan: Any = Journey(needed_litres=40),
     accepted: dict[str, str] | None = None,
+    expired: dict[str, str] | None = None,
 ) -> dict[str, Result]:
     snapshot = Snapshot("m", {"Tank": tank} if tank is not None else {}, "0")
-    return {r.code: r for r in check.run(snapshot, {Journey: plan}, accepted)}
+    return {r.code: r for r in check.run(snapshot, {Journey: plan}, accepted, None, expired)}
 
 
 def test_the_real_registry_is_untouched_by_these() -> None:
@@ -194,6 +195,45 @@ def test_what_is_ok_skipped_or_crashed_cannot_be_accepted() -> None:
     assert run(Absent("none"), accepted=waived)["STO901"].outcome == "skipped"
 
 
+def test_a_waiver_that_waives_nothing_is_said() -> None:
+    result = run(accepted={"STO901": "reviewed"})["STO901"]
+    assert (result.outcome, result.reason, result.waiver) == ("ok", "", "nothing to waive now: reviewed")
+    assert run(Tank(free_litres=1), accepted={"STO901": "reviewed"})["STO901"].waiver == ""
+
+
+@pytest.mark.parametrize("tank", [Tank(free_litres=1), Tank(free_litres=50), Missing("dark")])
+def test_an_ended_waiver_is_said_and_waives_nothing(tank: Any) -> None:
+    result = run(tank, expired={"STO901": "the waiver ended"})["STO901"]
+    assert result == dataclasses.replace(run(tank)["STO901"], waiver="the waiver ended")
+    assert result.outcome != "accepted"
+
+
+@pytest.mark.parametrize(("known", "code"), [((True, True), 0), ((True, False), 1), ((False, False), 1)])
+def test_a_result_fails_unless_all_of_it_is_known(known: tuple[bool, ...], code: int) -> None:
+    result = Result("STO901", "n", "storage", "error", "c", "found", "", tuple(Finding("m", known=k) for k in known))
+    assert (check.exit_code([result]), result.known) == (code, code == 0)
+
+
+@pytest.mark.parametrize(
+    ("certainties", "severity", "code"),
+    [(("certain",), "error", 1), (("likely", "possible"), "warning", 0), (("possible", "certain"), "error", 1)],
+)
+def test_what_cannot_be_settled_is_no_error(certainties: tuple[Any, ...], severity: str, code: int) -> None:
+    def tank_may_leak(tank: Tank) -> Iterator[Finding]:
+        """The tank may leak."""
+        yield from (Finding("m", certainty=c, tell_apart=("look",)) for c in certainties)
+
+    one = Check("STO909", ERROR, "tank-leaks", tank_may_leak, needs_of(tank_may_leak), "storage")
+    result = check._judge(one, Snapshot("m", {"Tank": Tank(free_litres=1)}, "0"), {}, "", "")
+    assert (result.severity, check.exit_code([result])) == (severity, code)
+
+
+@pytest.mark.parametrize(("outcome", "plain", "strict"), [("unknown", 0, 3), ("crashed", 3, 3), ("found", 1, 1)])
+def test_what_a_pasted_text_does_not_state_counts_only_when_strict(outcome: Any, plain: int, strict: int) -> None:
+    results = [dataclasses.replace(one, pasted=True) for one in judged((outcome, "error"))]
+    assert (check.exit_code(results), check.exit_code(results, strict=True)) == (plain, strict)
+
+
 def test_only_the_chosen_codes_are_judged_in_order() -> None:
     snapshot = Snapshot("m", {"Tank": Tank(free_litres=1)}, "0")
     results = check.run(snapshot, {Journey: Journey(needed_litres=40)}, codes=["STO904", "STO901"])
@@ -210,7 +250,11 @@ def test_summary_counts_every_outcome_also_those_that_did_not_happen() -> None:
 
 
 def judged(*pairs: tuple[Outcome, Severity]) -> list[Result]:
-    return [Result("STO901", "n", "storage", severity, "c", outcome) for outcome, severity in pairs]
+    found = (Finding("m"),)
+    return [
+        Result("STO901", "n", "storage", severity, "c", outcome, "", found if outcome == "found" else ())
+        for outcome, severity in pairs
+    ]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "provision"
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if "__pycache__" not in p.parts)
 MODULES += sorted(p for p in (ROOT / "checks").rglob("*.py") if "__pycache__" not in p.parts)
 MAX_LINES = 320
-TRAVELS = ("child", "codec", "elf", "errors", "fact", "host", "facts", "files", "local", "unix_http")
+TRAVELS = ("child", "codec", "elf", "errors", "fact", "host", "facts", "files", "local", "record", "unix_http")
 TRAVEL_ALLOWED = set(TRAVELS)
 
 
@@ -79,7 +79,7 @@ def test_payload_imports_nothing_of_ours(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [p for p in MODULES if name_of(p).startswith("provision.checks")], ids=name_of)
 def test_checks_do_no_io_and_import_one_way(path: Path) -> None:
-    allowed = {"check", "fact", "facts", "spec", "plan", "catalog", "roadblock", "checks"}
+    allowed = {"check", "fact", "facts", "spec", "plan", "catalog", "roadblock", "checks", "record"}
     assert {m.split(".")[1] for m in imports(path) if m.startswith("provision.")} <= allowed
     assert not imports(path) & {"os", "subprocess", "socket", "shutil", "urllib", "tempfile"}
     opened = [
@@ -108,7 +108,12 @@ def test_heavy_imports_stay_inside_functions(path: Path) -> None:
 HEAVY = ("torch", "docker", "jinja2", "ansible", "yaml", "requests", "transformers", "packaging", "pynvml", "uv")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["doctor"]], ids=" ".join)
+PASTED = str(ROOT / "tests/paste/dumps/collect_env_vllm.txt")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["doctor"], ["doctor", "--from", PASTED]], ids=["--help", "doctor", "doctor --from"]
+)
 def test_start_up_imports_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     script = (
         "import sys\nfrom provision.cli import main\n"

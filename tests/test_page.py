@@ -48,7 +48,7 @@ def test_a_cause_says_what_it_is_who_names_it_and_what_it_explains() -> None:
     row = cause.table()["driver-not-loaded"]
     assert text.startswith(f"driver-not-loaded (cause)\n\n{row.line}.\n\nNamed by: CUD001")
     assert f"Explains: {', '.join(row.explains)}\n" in text
-    assert text.endswith("Explained by: nouveau-loaded, wsl2-specific\n")
+    assert "nouveau-loaded" in text.rpartition("Explained by: ")[2].strip().split(", ")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_the_readme_has_a_row_for_every_check_and_cause() -> None:
     firsts = [row[0].removeprefix("| ") for row in rows]
     assert sorted(f for f in firsts if f in check.CHECKS) == CODES
     assert {f for f in firsts if f in cause.table()} == set(cause.table())
-    assert {len(row) for row in rows} == {6, 4}
+    assert {len(row) for row in rows} == {7, 4}
 
 
 @pytest.mark.parametrize("code", CODES)

@@ -46,7 +46,24 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert read.machine.name == "gpu-07"
     assert read.image == spec.ImageSpec(repository="ours/smoke", base="bootstrap", labels={"team": "ml"})
     assert read.expect == spec.Expect(gpus=8, driver="580")
-    assert read.accepted() == {"STO001": "scratch machine"}
+    assert read.accepted("2026-11-24") == {"STO001": "scratch machine"}
+
+
+@pytest.mark.parametrize("written", ["2027-05-31", '"2027-05-31"'])
+def test_a_waiver_holds_through_its_last_day(tmp_path: Path, written: str) -> None:
+    read = load(tmp_path, f'[[accept]]\ncode = "STO001"\nreason = "moving"\nexpires = {written}')
+    assert read.accepted("2027-05-31") == {"STO001": "moving (until 2027-05-31)"}
+    assert read.expired("2027-05-31") == {}
+    assert read.accepted("2027-06-01") == {}
+    assert read.expired("2027-06-01") == {"STO001": "the waiver ended on 2027-05-31: moving"}
+
+
+def test_of_two_waivers_the_one_that_holds_counts() -> None:
+    ended = spec.Accept(code="STO001", reason="old", expires="2026-01-01")
+    holds = spec.Accept(code="STO001", reason="new")
+    for both in ((ended, holds), (holds, ended)):
+        read = spec.Spec(accept=both)
+        assert (read.accepted("2026-11-24"), read.expired("2026-11-24")) == ({"STO001": "new"}, {})
 
 
 @pytest.mark.parametrize(
@@ -81,6 +98,10 @@ def test_what_is_wrong_is_named_with_its_path(tmp_path: Path, text: str, says: s
         ('state_folder = "/var/lib/x; rm -rf /"', "state_folder: expected an absolute path of plain characters"),
         ('state_folder = "/var/../etc"', "state_folder: expected an absolute path of plain characters"),
         ("[[accept]]\ncode = 'STO001'\nreason = ' '", "accept[0].reason: expected a reason"),
+        *(
+            (f"[[accept]]\ncode = 'STO001'\nreason = 'x'\nexpires = {day}", "accept[0].expires: expected a day such as")
+            for day in ("'soon'", "'2027-02-30'", "'20270531'", "2027-05-31T10:00:00Z")
+        ),
     ],
 )
 def test_what_no_language_can_carry_is_refused_at_load(tmp_path: Path, text: str, says: str) -> None:

@@ -8,10 +8,13 @@ from provision.catalog import tables
 from provision.catalog.version import minor, numbers, older
 from provision.check import ERROR, WARNING, Finding, NotApplicable, check
 from provision.checks._pasted import (
+    WHICH_BUILD,
     MaybeStated,
     a_card,
     architecture,
     capabilities,
+    count_cards,
+    libcudas,
     require_all,
     torches,
     variables,
@@ -72,18 +75,26 @@ def torch_newer_than_driver(
     """
     for environment, torch in torches(packages, stated):
         least = tables.minimum_driver(torch.cuda) if torch.cuda else None
-        if least and older(driver.version, least):
+        if least and older(driver.version, least) and not _compat(stated, torch.cuda):
             runs = [row.cuda for row in tables.drivers().major if not older(driver.version, row.minimum_driver)]
             yield Finding(
-                f"torch {torch.version}{environment.inside} was built for CUDA {torch.cuda}, which needs driver {least} "
-                f"or newer; {driver.version} is loaded",
+                f"{environment.wheel}torch {torch.version}{environment.inside} was built for CUDA {torch.cuda}, "
+                f"which needs driver {least} or newer; {driver.version} is loaded",
                 measured={"driver": driver.version, "torch": torch.version, "cuda": torch.cuda},
                 needed={"driver": least},
                 fix=(
                     f"install driver {least} or newer",
                     *((f"or: a torch built for CUDA {max(runs)}",) if runs else ()),
                 ),
+                certainty="likely" if environment.assumed else "certain",
+                tell_apart=(WHICH_BUILD,) if environment.assumed else (),
             )
+
+
+def _compat(stated: MaybeStated, cuda: str | None) -> bool:
+    """nvidia-smi prints a newer CUDA than an old driver's own where a cuda-compat libcuda is in use."""
+    api = stated.cuda_api if isinstance(stated, Stated) else None
+    return bool(api and cuda) and numbers(api or "") >= numbers(cuda or "")[:1]
 
 
 @check("CUD011", ERROR, cause="torch-arch-unsupported")
@@ -118,13 +129,16 @@ def torch_has_no_kernels_for_gpu(
             if not _covers(row.architectures, capability) and not (row.ptx and _newest(row.architectures, capability)):
                 names = listed(sorted({name for name, one in cards if one == capability}))
                 yield Finding(
-                    f"torch {torch.version} (CUDA {torch.cuda}){environment.inside} was compiled for "
+                    f"{environment.wheel}torch {torch.version} (CUDA {torch.cuda}){environment.inside} was compiled for "
                     f"{listed(row.architectures)}; {names} is {capability}",
                     measured={"compute_capability": capability, "torch": torch.version},
                     needed={"architectures": list(row.architectures)},
                     fix=(_covering(capability),),
-                    certainty="certain" if sure else "likely",
-                    tell_apart=() if sure else ("uname -m   # the table knows x86_64 wheels",),
+                    certainty="certain" if sure and not environment.assumed else "likely",
+                    tell_apart=(
+                        *(() if sure else ("uname -m   # the table knows x86_64 wheels",)),
+                        *((WHICH_BUILD,) if environment.assumed else ()),
+                    ),
                 )
 
 
@@ -150,14 +164,15 @@ def _covering(capability: str) -> str:
     return f"install torch {best.torch} built for CUDA {best.cuda}"
 
 
-def _first(libraries: CudaLibraries) -> LibraryCopy:
-    if not libraries.libcuda:
+def _first(libraries: CudaLibraries | Missing, stated: MaybeStated) -> LibraryCopy:
+    found = libcudas(libraries, stated)
+    if not found:
         raise NotApplicable("no libcuda is here")
-    return libraries.libcuda[0]
+    return found[0]
 
 
 @check("CUD012", ERROR, cause="ld-library-path-shadow")
-def libcuda_stub_comes_first(libraries: CudaLibraries) -> Iterator[Finding]:
+def libcuda_stub_comes_first(libraries: CudaLibraries | Missing, stated: MaybeStated) -> Iterator[Finding]:
     """The loader finds the toolkit's stub of libcuda before the real one.
 
     The folder `…/stubs` of a CUDA toolkit holds an empty libcuda to link against. At run time it answers every call with
@@ -169,7 +184,7 @@ def libcuda_stub_comes_first(libraries: CudaLibraries) -> Iterator[Finding]:
     ## Proof
     CUD-P2: every parameter of the model is on the GPU.
     """
-    first = _first(libraries)
+    first = _first(libraries, stated)
     if "/stubs/" in first.path and first.source in ("LD_LIBRARY_PATH", "ldconfig"):
         yield Finding(
             f"the first libcuda is the stub {first.path} (through {first.source})",
@@ -184,7 +199,9 @@ def libcuda_stub_comes_first(libraries: CudaLibraries) -> Iterator[Finding]:
 
 
 @check("CUD013", ERROR, cause="compat-package-shadow")
-def compat_libcuda_older_than_driver(libraries: CudaLibraries, driver: NvidiaDriver) -> Iterator[Finding]:
+def compat_libcuda_older_than_driver(
+    libraries: CudaLibraries | Missing, driver: NvidiaDriver, stated: MaybeStated
+) -> Iterator[Finding]:
     """A CUDA compatibility library older than the driver is found before the driver's own.
 
     The cuda-compat package puts a newer libcuda before an older driver's. After a driver upgrade the same folder holds an
@@ -196,7 +213,7 @@ def compat_libcuda_older_than_driver(libraries: CudaLibraries, driver: NvidiaDri
     ## Proof
     CUD-P2: every parameter of the model is on the GPU.
     """
-    first = _first(libraries)
+    first = _first(libraries, stated)
     if "/compat/" not in first.path:
         return
     if first.version is None:
@@ -225,7 +242,7 @@ def every_gpu_is_hidden(
     ## Proof
     CUD-P2: every parameter of the model is on the GPU.
     """
-    count = _count(cards, stated)
+    count = count_cards(cards, stated)
     value = variables(environment, stated).get("CUDA_VISIBLE_DEVICES")
     if value is None:
         require_all(environment)
@@ -236,11 +253,3 @@ def every_gpu_is_hidden(
             needed={"CUDA_VISIBLE_DEVICES": None},
             fix=("unset CUDA_VISIBLE_DEVICES",),
         )
-
-
-def _count(cards: NvidiaCards | Missing, stated: MaybeStated) -> int:
-    if isinstance(cards, NvidiaCards):
-        return len(cards.cards)
-    if isinstance(stated, Stated) and stated.gpus:
-        return len(stated.gpus)
-    raise cards

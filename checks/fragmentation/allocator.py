@@ -15,9 +15,10 @@ from provision.fact import Absent, Missing
 from provision.facts.environment import Environment
 from provision.facts.packages import Packages
 from provision.facts.stated import Stated
+from provision.record import record
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Setting:
     """One ``key:value`` of an allocator variable; ``value`` is None where there is no colon."""
 

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 from provision.catalog import tables
 from provision.check import ERROR, NOTE, WARNING, Finding, NotApplicable, check
+from provision.checks._pasted import MaybeStated, count_cards
 from provision.checks._words import counted, size
+from provision.fact import Missing
 from provision.facts.gpus import Gpus
 from provision.facts.limits import Limits, SharedMemory
 from provision.facts.log import KernelLog
@@ -157,15 +159,15 @@ def process_killed_for_memory(log: KernelLog) -> Iterator[Finding]:
         )
 
 
-def _several_cards(cards: NvidiaCards) -> int:
-    number, least = len(cards.cards), tables.thresholds().limit["gpus_that_talk"].value
+def _several_cards(cards: NvidiaCards | Missing, stated: MaybeStated) -> int:
+    number, least = count_cards(cards, stated), tables.thresholds().limit["gpus_that_talk"].value
     if number < least:
         raise NotApplicable(f"{counted(number, 'GPU')}: nothing is handed from one to another")
     return number
 
 
 @check("MEM006", WARNING, cause="shm-too-small")
-def shared_memory_too_small(shm: SharedMemory, cards: NvidiaCards) -> Iterator[Finding]:
+def shared_memory_too_small(shm: SharedMemory, cards: NvidiaCards | Missing, stated: MaybeStated) -> Iterator[Finding]:
     """/dev/shm is too small for several GPUs that work together.
 
     NCCL and the engines' workers hand tensors to each other through /dev/shm. Containers get 64 MB of it unless told
@@ -178,11 +180,11 @@ def shared_memory_too_small(shm: SharedMemory, cards: NvidiaCards) -> Iterator[F
     ## Proof
     None yet: the smoke test uses one GPU. `provision doctor --select MEM006` measures again.
     """  # noqa: S108
-    _several_cards(cards)
+    number = _several_cards(cards, stated)
     row = tables.thresholds().limit["shared_memory_bytes"]
     if shm.total_bytes < row.value:
         yield Finding(
-            f"/dev/shm has {size(shm.total_bytes)}; {counted(len(cards.cards), 'GPU')} need {size(row.value)}",  # noqa: S108
+            f"/dev/shm has {size(shm.total_bytes)}; {counted(number, 'GPU')} need {size(row.value)}",  # noqa: S108
             measured={"total_bytes": shm.total_bytes},
             needed={"total_bytes": row.value},
             fix=("mount -o remount,size=1g /dev/shm", "or, for a container: docker run --shm-size=1g …"),
@@ -190,7 +192,7 @@ def shared_memory_too_small(shm: SharedMemory, cards: NvidiaCards) -> Iterator[F
 
 
 @check("MEM007", NOTE, cause="ulimit-memlock-or-nofile")
-def locked_memory_limited(limits: Limits, cards: NvidiaCards) -> Iterator[Finding]:
+def locked_memory_limited(limits: Limits, cards: NvidiaCards | Missing, stated: MaybeStated) -> Iterator[Finding]:
     """Processes may lock only little memory, which network cards need for direct transfers.
 
     RDMA registers buffers by locking them; with a limit, NCCL over InfiniBand or RoCE fails at its first operation.
@@ -202,7 +204,7 @@ def locked_memory_limited(limits: Limits, cards: NvidiaCards) -> Iterator[Findin
     ## Proof
     None: it matters between machines, and this road provisions one.
     """
-    number = _several_cards(cards)
+    number = _several_cards(cards, stated)
     if limits.memlock_hard_bytes is not None:
         yield Finding(
             f"processes may lock {size(limits.memlock_hard_bytes)} of memory; with {number} GPUs the advice is no limit",

@@ -12,6 +12,7 @@ from provision.facts.environment import SET, Environment
 from provision.facts.packages import Packages
 
 _TRUE = ("1", "true", "yes", "on")
+_FALSE = ("0", "false")
 
 
 @check("ISO001", ERROR, cause="engine-api-exposed")
@@ -79,12 +80,15 @@ def telemetry_not_switched_off(environment: Environment, packages: Packages) -> 
     if not rows:
         raise NotApplicable("no package that is known to report home is installed")
     for row in rows:
-        if not any(given.get(name, "").lower() in _TRUE for name in row.variables):
+        off = [name for name in row.variables if given.get(name, "").lower() in _TRUE]
+        off += [name for name in row.switches if given.get(name, "").lower() in _FALSE]
+        if not off:
+            ways = [*(f"{name}=1" for name in row.variables), *(f"{name}=0" for name in row.switches)]
             yield Finding(
-                f"{row.package} sends {row.sends}; none of {listed(row.variables)} is set",
+                f"{row.package} sends {row.sends}; {listed(ways).replace(' and ', ' or ')} would stop it",
                 measured={"package": row.package},
-                needed={"any_of": list(row.variables)},
-                fix=(f"export {row.variables[0]}=1",),
+                needed={"any_of": ways},
+                fix=(f"export {ways[0]}",),
                 certainty="likely",
                 tell_apart=(f"ls ~/.config/{row.package}/do_not_track   # a file that switches it off as well",),
             )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from provision.catalog import tables
 from provision.check import ERROR, NOTE, WARNING, Finding, check
+from provision.checks._pasted import MaybeStated
 from provision.checks._words import counted
 from provision.fact import Missing
 from provision.facts.log import KernelLog, Xid
@@ -34,11 +35,16 @@ def _of_kind(log: KernelLog, kinds: tuple[str, ...]) -> Iterator[Finding]:
 def _named(wanted: list[Xid], code: int, address: str) -> dict[str, str]:
     row = tables.xids().get(code)
     last = next(x for x in reversed(wanted) if (x.code, x.pci_address) == (code, address))
-    return {"name": row.name if row else "", "vendor_action": row.vendor if row else "", "last": last.text}
+    said = {"name": row.name if row else "", "vendor_action": row.vendor if row else "", "last": last.text}
+    return {**said, **({"process": last.process} if last.process else {})}
 
 
 @check("MON001", ERROR, cause="xid-hardware")
-def gpu_fault_logged(log: KernelLog, cards: NvidiaCards) -> Iterator[Finding]:  # noqa: ARG001  no card, no such fault
+def gpu_fault_logged(
+    log: KernelLog,
+    cards: NvidiaCards | Missing,  # noqa: ARG001  no card, no such fault; a pasted log speaks for itself
+    stated: MaybeStated,  # noqa: ARG001  as above
+) -> Iterator[Finding]:
     """The driver has logged a fault of a GPU since this machine started.
 
     The driver writes an Xid number to the kernel log and goes on; the program that ran sees a CUDA error without a
@@ -55,7 +61,11 @@ def gpu_fault_logged(log: KernelLog, cards: NvidiaCards) -> Iterator[Finding]:  
 
 
 @check("MON002", WARNING, cause="gpu-program-fault")
-def gpu_program_fault_logged(log: KernelLog, cards: NvidiaCards) -> Iterator[Finding]:  # noqa: ARG001  as above
+def gpu_program_fault_logged(
+    log: KernelLog,
+    cards: NvidiaCards | Missing,  # noqa: ARG001  as above
+    stated: MaybeStated,  # noqa: ARG001  as above
+) -> Iterator[Finding]:
     """The driver has stopped a program that went wrong on a GPU.
 
     These Xids speak of the program, not of the card: an address it does not own, an illegal instruction, a crash.

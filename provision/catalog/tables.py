@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import functools
-from importlib import resources
 from typing import Any, Literal, TypeVar
 
-import tomllib
-
-from provision import codec
+from provision import catalog, codec
 from provision.catalog.version import numbers
+from provision.record import record
 
 T = TypeVar("T")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class CudaMajor:
     """``minimum_driver``: the oldest Linux driver on which any program built for this CUDA major starts."""
 
@@ -26,7 +23,7 @@ class CudaMajor:
     date: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Toolkit:
     """``driver``: the Linux driver that NVIDIA published with the first release of toolkit ``cuda`` ("12.6")."""
 
@@ -36,7 +33,7 @@ class Toolkit:
     date: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Drivers:
     """``drivers.toml``."""
 
@@ -44,7 +41,7 @@ class Drivers:
     toolkit: tuple[Toolkit, ...]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Wheel:
     """What torch's Linux x86_64 wheel of one minor release and CUDA variant was compiled for."""
 
@@ -56,7 +53,26 @@ class Wheel:
     date: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
+class TorchRelease:
+    """What torch's default Linux x86_64 wheels of one release need and bring; empty where METADATA pins none.
+
+    ``pythons``: CPython minors with a wheel ("3.12"). ``glibc``: the least that the wheel's tag admits.
+    """
+
+    torch: str
+    requires_python: str
+    pythons: tuple[str, ...]
+    glibc: str
+    cuda: str
+    cudnn: str
+    nccl: str
+    triton: str
+    source: str
+    date: str
+
+
+@record
 class Pin:
     """Releases ``first`` to ``last`` of an inference engine require this torch."""
 
@@ -68,7 +84,7 @@ class Pin:
     date: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class XidRow:
     """One code that the NVIDIA driver logs; ``vendor`` is NVIDIA's own immediate action, empty where it has none."""
 
@@ -82,7 +98,7 @@ class XidRow:
     date: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class AllocatorKey:
     """One key of torch's allocator setting: which torch releases know it, and what it may be.
 
@@ -104,7 +120,7 @@ class AllocatorKey:
     date: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Allocator:
     """``allocator.toml``. ``newest`` is the last torch minor release that was read; ``renamed`` the first with the new name."""
 
@@ -115,7 +131,7 @@ class Allocator:
     key: tuple[AllocatorKey, ...]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Threshold:
     """One limit that a check compares with, in the base unit that its name ends in."""
 
@@ -125,7 +141,7 @@ class Threshold:
     date: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class EngineRelease:
     """The first engine release that has something."""
 
@@ -135,18 +151,67 @@ class EngineRelease:
     date: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Telemetry:
-    """A package that reports home unless one of ``variables`` is set to a true value."""
+    """A package that reports home unless one of ``variables`` is true, or one of ``switches`` is false."""
 
     package: str
-    variables: tuple[str, ...]
+    variables: tuple[str, ...] = ()
+    switches: tuple[str, ...] = ()
     sends: str
     source: str
     date: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
+class PcieGeneration:
+    """``per_lane_hundred_minutes``: corrected errors of one lane in 100 minutes at a bit error rate of 1e-12."""
+
+    generation: int
+    mts: int
+    per_lane_hundred_minutes: int
+    source: str
+    date: str
+
+
+@record
+class Instructions:
+    """Processor flags that a package's ordinary wheels use without asking; ``local``: what must stand in its version."""
+
+    package: str
+    local: str
+    flags: tuple[str, ...]
+    source: str
+    date: str
+
+
+@record
+class PortRow:
+    """A port that an engine or its helpers listen on unless told otherwise.
+
+    ``harmful``: who reaches it may run code or read everything, by the program's own documentation.
+    """
+
+    port: int
+    program: str
+    harmful: bool
+    source: str
+    date: str
+
+
+@record
+class FloorRow:
+    """Releases ``first`` and later (up to ``last``, empty: all) have no code for a GPU below compute capability ``least``."""
+
+    package: str
+    first: str
+    last: str
+    least: str
+    source: str
+    date: str
+
+
+@record
 class Thresholds:
     """``thresholds.toml``."""
 
@@ -168,6 +233,12 @@ def wheels() -> tuple[Wheel, ...]:
 
 
 @functools.cache
+def torch_releases() -> dict[str, TorchRelease]:
+    """torch's releases by version."""
+    return {row.torch: row for row in read("torch_releases.toml", dict[str, tuple[TorchRelease, ...]])["release"]}
+
+
+@functools.cache
 def pins() -> tuple[Pin, ...]:
     """Inference engines and the torch they require."""
     return read("engine_torch.toml", dict[str, tuple[Pin, ...]])["pin"]
@@ -186,9 +257,33 @@ def allocator() -> Allocator:
 
 
 @functools.cache
+def pcie() -> tuple[PcieGeneration, ...]:
+    """PCIe generations and the corrected errors that a healthy link may have."""
+    return read("pcie.toml", dict[str, tuple[PcieGeneration, ...]])["generation"]
+
+
+@functools.cache
 def thresholds() -> Thresholds:
     """Limits, first releases and telemetry switches."""
     return read("thresholds.toml", Thresholds)
+
+
+@functools.cache
+def instructions() -> tuple[Instructions, ...]:
+    """Instructions that packages need of the processor."""
+    return read("instructions.toml", dict[str, tuple[Instructions, ...]])["package"]
+
+
+@functools.cache
+def ports() -> tuple[PortRow, ...]:
+    """Ports of engines and their helpers."""
+    return read("ports.toml", dict[str, tuple[PortRow, ...]])["port"]
+
+
+@functools.cache
+def floors() -> tuple[FloorRow, ...]:
+    """The oldest GPU generation that packages have code for."""
+    return read("gpu_floors.toml", dict[str, tuple[FloorRow, ...]])["floor"]
 
 
 def minimum_driver(cuda: str) -> str | None:
@@ -198,9 +293,8 @@ def minimum_driver(cuda: str) -> str | None:
 
 
 def read(name: str, shape: type[T]) -> T:
-    """A table of this folder as records."""
-    text = (resources.files("provision.catalog") / name).read_text(encoding="utf-8")
-    return codec.load(shape, _plain(tomllib.loads(text)))
+    """A table of the catalogue as records of ``shape``."""
+    return codec.load(shape, _plain(catalog.read(name)))
 
 
 def _plain(value: Any) -> Any:

@@ -12,5 +12,5 @@ import pkgutil
 def load() -> None:
     """Register every fact and probe of this folder."""
     for module in pkgutil.iter_modules(__path__):
-        if module.name != "nvml_child":  # a program of its own: it runs in a child process
+        if not module.name.startswith("nvml_"):  # a program of its own: it runs in a child process
             importlib.import_module(f"{__name__}.{module.name}")

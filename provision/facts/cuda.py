@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from dataclasses import dataclass
 
 from provision.fact import Absent, fact, probe
 from provision.facts import libraries
 from provision.facts.packages import Packages
 from provision.host import Host, or_none
+from provision.record import record
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class CudaToolkit:
     path: str  # the real folder, "/usr/local/cuda-12.4"
     version: str  # "12.4.1" from version.json, "12.4" from cuda.h
@@ -26,7 +26,7 @@ class CudaToolkits:
     default: str | None  # the one that CUDA_HOME, CUDA_PATH or /usr/local/cuda names, the first of these that is set
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class LibraryCopy:
     path: str
     version: str | None  # from the file name, the link's target or the package that brought it

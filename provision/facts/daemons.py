@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from provision.fact import Missing, NotKnown, fact, probe
 from provision.host import Host, or_none
+from provision.record import record
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Daemon:
     name: str  # the kernel's name for it (/proc/PID/comm): "dockerd", "kubelet"
     pid: int
@@ -23,6 +22,13 @@ _NAMES = frozenset(
     """
     containerd crio cri-dockerd dockerd k3s-agent k3s-server kubelet microk8s nv-fabricmanager nv-hostengine
     nvidia-persistenced podman rke2 conmon
+    chronyd ntpd ntpd-rs openntpd phc2sys ptp4l systemd-timesyncd
+    auditd falco osqueryd tetragon
+    alloy amazon-cloudwatch-agent cadvisor collectd datadog-agent dcgm-exporter dynatrace fluent-bit grafana-agent netdata
+    node_exporter nvidia_gpu_exporter otelcol otelcol-contrib prometheus prometheus-node-exporter telegraf vector
+    victoria-metrics vmagent zabbix_agent2 zabbix_agentd
+    firewalld rsyslogd syslog-ng systemd-journald
+    gcs_server raylet
     """.split()  # noqa: SIM905 (a list to be read)
 )
 _LENGTH = 15  # the kernel keeps no more of a process's name (TASK_COMM_LEN)

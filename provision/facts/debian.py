@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from provision.fact import Absent, fact, probe
 from provision.host import Host, or_none
+from provision.record import record
 
 
 @fact
@@ -18,7 +18,7 @@ class DebianPackages:
     broken: tuple[str, ...]  # of all: half-installed, half-configured or unpacked; apt refuses to go on with these
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class AptSource:
     """One entry. No address: an internal mirror's name is nobody's business."""
 

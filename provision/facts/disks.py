@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
 from typing import Literal
 
 from provision.fact import Absent, NotKnown, fact, probe
 from provision.host import Host, or_none, together
+from provision.record import record
 
 Transport = Literal["nvme", "sata", "sas", "scsi", "virtio", "usb", "mmc", "xen", "hyperv", "raid", "other"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Disk:
     name: str  # "nvme0n1"
     rotational: bool  # what the kernel believes; under a hypervisor not always the truth
@@ -27,7 +27,7 @@ class Disks:
     disks: tuple[Disk, ...]  # sorted by name; no loop device, no RAM disk, no empty drive
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Mount:
     mount_point: str
     source: str  # "/dev/nvme0n1p2", "server:/export"
@@ -118,7 +118,7 @@ def mounts(host: Host) -> Mounts:
     return Mounts(mounts=tuple(_mount(host, line, room) for line, room in zip(wanted, rooms)))  # noqa: B905 (Python 3.10)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class _MountLine:
     mount_point: str
     device: str  # "254:0"

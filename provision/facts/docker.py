@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from provision.fact import Absent, Missing, fact, probe
+from provision.facts.units import Units
 from provision.host import Host, or_none
+from provision.record import record
 
 OUR_LABELS = "io.provision."
 _SETTINGS = "/etc/docker/daemon.json"
@@ -46,7 +47,7 @@ class DaemonJson:
     error: str | None  # why it is no JSON object: the engine would refuse to start with it
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Image:
     id: str
     tags: tuple[str, ...]
@@ -59,7 +60,7 @@ class Images:
     images: tuple[Image, ...]  # only those that carry one of our labels; may be empty
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class CdiSpec:
     path: str
     kind: str  # "nvidia.com/gpu"
@@ -72,13 +73,13 @@ class CdiSpecs:
 
 
 @probe
-def docker(host: Host) -> Docker:
+def docker(host: Host, units: Units | Absent | Missing) -> Docker:
     """The Docker engine: versions, storage, runtimes, and how open it stands.
 
     Source: ``GET /info`` and ``/version`` on its socket (``/var/run/docker.sock``, or the Unix socket that
     ``DOCKER_HOST`` names); no client program is needed.
     """
-    socket = _socket(host)
+    socket = _socket(host, units)
     info = _answer(host, socket, "/info")
     root = str(info["DockerRootDir"])
     room = or_none(host.statvfs, root)
@@ -109,11 +110,18 @@ def docker(host: Host) -> Docker:
     )
 
 
-def _socket(host: Host) -> str:
+def _socket(host: Host, units: Units | Absent | Missing) -> str:
+    """The engine's socket. Absent where systemd holds it for a stopped engine: connecting would start that engine."""
     address = or_none(host.env, "DOCKER_HOST") or "unix:///var/run/docker.sock"
     scheme, _, path = address.partition("://")
     if scheme != "unix":
         raise Missing(f"DOCKER_HOST names another machine ({scheme}://…); only a Unix socket is looked at")
+    if isinstance(units, Units) and units.manager == "systemd" and path in ("/var/run/docker.sock", "/run/docker.sock"):
+        state = {unit.name: unit.state for unit in units.units}
+        if state.get("docker.socket") == "active" and state.get("docker.service") in ("inactive", "failed"):
+            raise Absent(
+                f"the engine is stopped (docker.service is {state['docker.service']}); asking it would start it"
+            )
     return path
 
 
@@ -145,12 +153,12 @@ def daemon_json(host: Host) -> DaemonJson:
 
 
 @probe
-def images(host: Host) -> Images:
+def images(host: Host, units: Units | Absent | Missing) -> Images:
     """The container images that this tool has built here.
 
     Source: ``GET /images/json`` on the engine's socket; an image is ours when it has a label ``io.provision.*``.
     """
-    socket = _socket(host)
+    socket = _socket(host, units)
     ours = []
     for image in host.get(socket, "/images/json"):
         labels = {name: text for name, text in (image.get("Labels") or {}).items() if name.startswith(OUR_LABELS)}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
 from typing import Literal
 
 from provision.fact import Absent, Missing, fact, probe
 from provision.facts import libraries
 from provision.host import Host, or_none
+from provision.record import record
 
 _PROC = "/proc/driver/nvidia/version"
 _SYS = "/sys/module/nvidia/version"
@@ -32,7 +32,7 @@ class Nouveau:
     blacklisted_in: tuple[str, ...]  # /etc/modprobe.d files that already forbid it: a reboot is what lacks
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class DriverLibrary:
     name: str  # "libnvidia-ml.so.1", "libcuda.so.1"
     path: str  # the file itself, links resolved

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, cast
 
 from provision.fact import Absent, fact, probe
 from provision.facts.daemons import Daemons
 from provision.facts.debian import DebianPackages
 from provision.host import Host, or_none
+from provision.record import record
 
 Kind = Literal["docker.io", "docker-ce", "docker", "snap-docker", "podman", "containerd", "crio", "kubelet", "k3s"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class EngineFound:
     kind: Kind  # "docker": a dockerd that no package of this system owns
     version: str | None  # of its package; None where no package says

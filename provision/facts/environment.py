@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import re
 
 from provision.fact import fact, probe
@@ -18,9 +19,10 @@ class Environment:
 
 _PATTERNS = (
     "ACCELERATE_*", "BNB_*", "CONDA_PREFIX", "CUBLAS_*", "CUDA_*", "CUDNN_*", "DO_NOT_TRACK", "DOCKER_HOST", "GLOO_*",
-    "HF_*", "LD_LIBRARY_PATH", "LD_PRELOAD", "MALLOC_*", "MASTER_*", "MKL_*", "NCCL_*", "NVIDIA_*", "OMP_*", "PYTHONHOME",
-    "PYTHONNOUSERSITE", "PYTHONPATH", "PYTORCH_*", "RANK", "RAY_*", "SAFETENSORS_*", "SGLANG_*", "SGL_*", "TOKENIZERS_*",
-    "TORCH_*", "TRANSFORMERS_*", "TRITON_*", "UCX_*", "VIRTUAL_ENV", "VLLM_*", "WORLD_SIZE",
+    "GRADIO_ANALYTICS_ENABLED", "HF_*", "LD_LIBRARY_PATH", "LD_PRELOAD", "MALLOC_*", "MASTER_*", "MKL_*", "NCCL_*",
+    "NVIDIA_*", "OMP_*", "PYTHONHOME", "PYTHONNOUSERSITE", "PYTHONPATH", "PYTORCH_*", "RANK", "RAY_*", "SAFETENSORS_*",
+    "SGLANG_*", "SGL_*", "TOKENIZERS_*", "TORCH_*", "TRANSFORMERS_*", "TRITON_*", "UCX_*", "VIRTUAL_ENV", "VLLM_*",
+    "WORLD_SIZE",
 )  # fmt: skip
 _SECRET = re.compile(r"TOKEN(?!IZ)|KEY|SECRET|PASSW|CREDENTIAL|AUTH|COOKIE|SIGNATURE")
 _IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+@")  # https://user:password@host
@@ -44,6 +46,11 @@ def environment(host: Host) -> Environment:
 
 def admitted(name: str, value: str) -> str | None:
     """What is kept of a variable that somebody pasted: None where the name is not on the list, "(set)" for a secret."""
-    if not any(fnmatch.fnmatchcase(name, pattern) for pattern in _PATTERNS):
+    if not _admitted().match(name):
         return None
     return SET if _SECRET.search(name) else _IN_ADDRESS.sub("", value)
+
+
+@functools.cache
+def _admitted() -> re.Pattern[str]:
+    return re.compile("|".join(map(fnmatch.translate, _PATTERNS)))

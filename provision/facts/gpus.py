@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 from provision import codec
 from provision.fact import Absent, Missing, fact, probe
 from provision.facts.pci import NvidiaCards
 from provision.host import Host
+from provision.record import record
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Gpu:
     """One GPU. None: this card or this mode does not have the query (NVML answers NOT_SUPPORTED)."""
 
@@ -31,7 +32,7 @@ class Gpu:
     process_count: int | None  # compute processes; other users' are counted too
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class LostGpu:
     index: int
     reason: str  # "the GPU fell off the bus or is otherwise out of reach"
@@ -49,12 +50,27 @@ class Gpus:
 def gpus(host: Host, cards: NvidiaCards | Absent | Missing) -> Gpus:
     """Every GPU that the driver drives, with its memory, its link and its modes.
 
-    Source: the NVIDIA management library (NVML), asked in a child process that is killed after 5 s. Where a card is on
-    the bus and the driver or its library is not there, the GPUs are missing; without a card they are absent.
+    Source: the NVIDIA management library (NVML), asked in a child process that is killed after 2 s, and one second more
+    for every further GPU. Where a card is on the bus and the driver or its library is not there, the GPUs are missing;
+    without a card they are absent.
     """
+    said = ask(host, cards)
+    return codec.load(Gpus, {name: said[name] for name in ("driver_version", "cuda_version", "gpus", "lost")})
+
+
+def ask(host: Host, cards: NvidiaCards | Absent | Missing) -> dict[str, Any]:
+    """The child's whole answer: ``Gpus`` and the wide sections (``provision.facts.nvml_sections``)."""
     try:
-        return codec.load(Gpus, host.nvml())
+        return host.nvml()
     except Absent as reason:
         if isinstance(cards, NvidiaCards):
             raise Missing(reason.reason) from None
         raise
+
+
+def section(host: Host, cards: NvidiaCards | Absent | Missing, name: str) -> Any:
+    """One wide section. Missing where the driver stopped answering before it was whole."""
+    said = ask(host, cards)
+    if name not in said:
+        raise Missing(str(said.get("cut", f"the recorded answer of NVML has no section {name}")))
+    return said[name]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
 from typing import Literal
 
 from provision.host import Host, or_none
+from provision.record import record
 
 FOLDERS = (  # where drivers and toolkits put libraries, whether or not the loader's cache knows
     "/usr/lib/x86_64-linux-gnu",
@@ -22,7 +22,7 @@ FOLDERS = (  # where drivers and toolkits put libraries, whether or not the load
 Source = Literal["LD_LIBRARY_PATH", "ldconfig", "folder", "site-packages"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Copy:
     name: str  # as asked for: "libcuda.so.1"
     path: str  # links resolved

@@ -1,8 +1,10 @@
-"""A program of its own: asks the NVIDIA management library and prints one JSON object.
+"""A program of its own: asks the NVIDIA management library and prints a JSON object a line.
 
-``{"driver_version": …, "cuda_version": …, "gpus": […], "lost": […]}``, or ``{"absent": reason}``, or ``{"missing": reason}``.
-It runs in a child process because a sick driver can keep any of these calls for ever. It imports nothing of ours, and
-its parent hands it over as text, so that it also runs out of a zipapp. Standard library and ``pynvml`` (nvidia-ml-py).
+First ``{"driver_version": …, "cuda_version": …, "gpus": […], "lost": […]}``, or ``{"absent": reason}``, or
+``{"missing": reason}``; then one object for every wide section (``nvml_sections``), each as soon as it is whole: where
+the driver stops answering halfway, what it has said already is kept. It runs in a child process because a sick driver
+can keep any of these calls for ever, and its parent hands it over as text, so that it also runs out of a zipapp.
+Standard library and ``pynvml`` (nvidia-ml-py).
 """
 
 from __future__ import annotations
@@ -10,11 +12,19 @@ from __future__ import annotations
 import ctypes
 import json
 import sys
+from collections.abc import Iterator
 from typing import Any
 
-# What the return codes mean for a user, from nvml.h and env_rules.md section 1. NOT_SUPPORTED (3) is no fault: None.
+# What the return codes mean for a user, from the comments in nvml.h (nvidia-nvml-dev 12.9.79). NOT_SUPPORTED (3) is no
+# fault: None.
 MEANINGS = {
+    1: "the NVIDIA management library was not initialised",
+    2: "the NVIDIA management library refused the question",
     4: "permission denied by the NVIDIA driver",
+    5: "the NVIDIA management library was initialised twice",
+    6: "the NVIDIA driver did not find what was asked for",
+    7: "the answer did not fit into its buffer",
+    8: "the GPU's external power cables are not properly attached",
     9: "the NVIDIA kernel module is not loaded",
     10: "the NVIDIA driver did not answer in time; look for Xid messages in the kernel log",
     11: "the kernel found an interrupt problem with the GPU (BIOS, PCIe slot or MSI)",
@@ -25,8 +35,18 @@ MEANINGS = {
     16: "the GPU must be reset before it can be used again",
     17: "the operating system or a control group blocked the request",
     18: "the driver's library and the loaded kernel module are of different versions",
+    19: "the GPU is in use",
     20: "the NVIDIA management library ran out of memory",
+    21: "the NVIDIA driver has no data",
+    22: "with ECC on, the GPU cannot be shared as asked",
+    23: "the driver ran out of a resource other than memory",
+    24: "this clock frequency is not supported",
+    25: "the installed libnvidia-ml knows another version of this query",
+    26: "the installed libnvidia-ml no longer has this query",
     27: "the GPU system is not ready",
+    28: "the NVIDIA driver finds no GPU",
+    29: "the GPU is in a state that allows no answer",
+    30: "this kind of reset is not supported",
     999: "unknown error; in a container: its device nodes may have been taken away",
 }
 ABSENT = (9, 12)  # looked, and it is not there
@@ -37,24 +57,34 @@ def meaning(code: int) -> str:
     return MEANINGS.get(code, f"NVML error {code}")
 
 
-def answer() -> dict[str, Any]:
+def answers() -> Iterator[dict[str, Any]]:
+    """The answer, and after it the wide sections where there is a driver that answers."""
+    nvml, first = answer()
+    yield first
+    if nvml is not None:
+        from provision.facts import nvml_sections
+
+        yield from nvml_sections.sections(nvml, meaning)
+
+
+def answer() -> tuple[Any, dict[str, Any]]:
+    """pynvml, initialised, or None; and what it says of the machine, or why it says nothing."""
     try:
         ctypes.CDLL("libnvidia-ml.so.1")  # before pynvml: most machines stop here, and pynvml takes 30 ms to import
     except OSError as error:
         if "cannot open shared object file: No such file" in str(error):
-            return {"absent": MEANINGS[12]}
-        return {"missing": f"the NVIDIA management library cannot be loaded: {error}"}
+            return None, {"absent": MEANINGS[12]}
+        return None, {"missing": f"the NVIDIA management library cannot be loaded: {error}"}
     try:
         import pynvml
     except ImportError:
-        return {
-            "missing": f"{sys.executable} has no pynvml (package nvidia-ml-py), which asks the NVIDIA management library"
-        }
+        why = f"{sys.executable} has no pynvml (package nvidia-ml-py), which asks the NVIDIA management library"
+        return None, {"missing": why}
     try:
         pynvml.nvmlInit()
-        return machine(pynvml)
+        return pynvml, machine(pynvml)
     except pynvml.NVMLError as error:
-        return {"absent" if error.value in ABSENT else "missing": meaning(error.value)}
+        return None, {"absent" if error.value in ABSENT else "missing": meaning(error.value)}
 
 
 def machine(nvml: Any) -> dict[str, Any]:
@@ -122,7 +152,9 @@ def sysfs_address(address: str) -> str:
 
 def main() -> None:
     sys.path[0] = sys.argv[1]  # where the parent runs from, in place of the working directory, which anyone may fill
-    sys.stdout.write(json.dumps(answer()))
+    for part in answers():
+        sys.stdout.write(json.dumps(part) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

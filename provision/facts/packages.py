@@ -5,18 +5,18 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from provision.fact import Absent, fact, probe
 from provision.facts.python import Pythons
 from provision.host import Host, or_none
+from provision.record import record
 
 Kind = Literal["venv", "conda", "system", "user"]
 _NAMES = frozenset(
     """
     accelerate apex auto-gptq autoawq awq bitsandbytes causal-conv1d compressed-tensors ctransformers datasets
-    deepspeed diffusers exllamav2 fastapi flash-attn flash-attn-3 gguf gptqmodel hf-transfer hf-xet huggingface-hub
+    deepspeed diffusers exllamav2 fastapi flash-attn flash-attn-3 gguf gradio gptqmodel hf-transfer hf-xet huggingface-hub
     jax jaxlib keras kernels llama-cpp-python llmcompressor lmdeploy mamba-ssm megablocks mlc-llm mooncake-transfer-engine
     numba numpy onnx onnxruntime onnxruntime-gpu optimum outlines peft protobuf pydantic pynvml pytorch-triton ray
     safetensors scipy sentencepiece setuptools sgl-kernel sglang tensorflow tensorflow-cpu tensorflow-gpu tensorrt
@@ -29,14 +29,14 @@ _COMPANIONS = frozenset({"protobuf", "pydantic", "setuptools"})  # said beside o
 _OWN = frozenset({"nvidia-ml-py"})  # this tool brings it into its own environment
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class TorchBuild:
     version: str  # "2.13.0+cpu"
     cuda: str | None  # "12.6": what torch/version.py says it was built for; None: a build without CUDA
     hip: str | None  # ROCm builds: "6.2.41133"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class PackageEnvironment:
     prefix: str
     kind: Kind  # "system": a Python's own packages; "user": pip install --user

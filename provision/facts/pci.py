@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
 
 from provision.fact import Absent, NotKnown, fact, probe
 from provision.host import Host, or_none
+from provision.record import record
 
 _NVIDIA = "10de"
 _CLASSES = ("0300", "0302")  # VGA and 3D controllers; 0403 is the card's sound, 0680 an NVSwitch
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class PciCard:
     address: str  # "0000:01:00.0", as in /sys/bus/pci/devices
     vendor_id: str  # "10de", four hexadecimal digits as lspci -nn prints them
@@ -58,10 +58,10 @@ def _card(host: Host, folder: str) -> PciCard:
         device_id=_identity(host, folder, "device"),
         pci_class=_identity(host, folder, "class")[:4],
         kernel_driver=posixpath.basename(driver) if driver else None,
-        link_width=_width(_said(host, folder, "current_link_width")),
-        link_width_max=_width(_said(host, folder, "max_link_width")),
-        link_mts=_rate(_said(host, folder, "current_link_speed")),
-        link_mts_max=_rate(_said(host, folder, "max_link_speed")),
+        link_width=lanes(_said(host, folder, "current_link_width")),
+        link_width_max=lanes(_said(host, folder, "max_link_width")),
+        link_mts=megatransfers(_said(host, folder, "current_link_speed")),
+        link_mts_max=megatransfers(_said(host, folder, "max_link_speed")),
     )
 
 
@@ -73,11 +73,13 @@ def _said(host: Host, folder: str, name: str) -> str:
     return or_none(host.read, f"{folder}/{name}", reasons=NotKnown) or ""  # a card off the bus fails these with EINVAL
 
 
-def _width(text: str) -> int | None:
+def lanes(text: str) -> int | None:
+    """ "16" as /sys writes a link's width; None for none."""
     lanes = int(text) if text.strip().isdigit() else 0
     return lanes if 0 < lanes < 255 else None  # 255: the card no longer answers
 
 
-def _rate(text: str) -> int | None:
+def megatransfers(text: str) -> int | None:
+    """ "16.0 GT/s PCIe" as /sys writes a link's speed; None for none."""
     found = re.match(r"([\d.]+) GT/s", text)
     return round(float(found[1]) * 1000) if found else None

@@ -5,21 +5,21 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from provision.fact import fact, probe
 from provision.host import Host, or_none
+from provision.record import record
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class PythonFound:
     path: str  # "/usr/bin/python3.11"; launchers that are scripts (pyenv's shims) are left out
     version: str  # as far as it is known without running it: "3.11" or "3.11.7"
     externally_managed: bool  # PEP 668: pip refuses to install into it
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class PythonEnvironment:
     prefix: str
     kind: Literal["venv", "conda"]
@@ -105,8 +105,8 @@ def _environment(host: Host, prefix: str, active: bool) -> PythonEnvironment | N
         return PythonEnvironment(prefix=prefix, kind="venv", version=version[1] if version else None, active=active)
     if not host.exists(f"{prefix}/conda-meta"):
         return None
-    for record in host.glob(f"{prefix}/conda-meta/python-3*.json"):
-        version = re.match(r"python-(\d+\.\d+\.\d+)-", posixpath.basename(record))
+    for path in host.glob(f"{prefix}/conda-meta/python-3*.json"):
+        version = re.match(r"python-(\d+\.\d+\.\d+)-", posixpath.basename(path))
         if version:
             return PythonEnvironment(prefix=prefix, kind="conda", version=version[1], active=active)
     return PythonEnvironment(prefix=prefix, kind="conda", version=None, active=active)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from provision.fact import fact, pasted
+from provision.record import record
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class StatedGpu:
     index: int
     name: str  # "NVIDIA GeForce RTX 4090", as nvidia-smi or torch has it
@@ -15,7 +14,7 @@ class StatedGpu:
     compute_capability: str | None = None  # as stated, else what the catalogue has for the name
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class StatedFileSystem:
     mount_point: str
     total_bytes: int | None = None  # df -h rounds: as exact as the text

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from provision.fact import fact, pasted
+from provision.record import record
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Symptom:
     rule: str  # the row of provision/catalog/symptoms.toml that matched
     line: int  # where it stood in the log, from 1

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from provision.fact import fact, probe
 from provision.facts.daemons import Daemons
 from provision.facts.system import System
 from provision.host import Host
+from provision.record import record
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Unit:
     name: str  # "docker.service"; the same name where no systemd is
     active: bool

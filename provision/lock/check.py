@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +11,7 @@ from provision.errors import UsageError
 from provision.lock import inputs, text
 from provision.lock.text import Lock
 from provision.lock.variants import Variant
+from provision.record import record
 
 Kind = Literal[
     "missing",  # a file is not there
@@ -25,7 +25,7 @@ Kind = Literal[
 ]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Problem:
     """One thing wrong with one lock. ``line`` counts from 1 in ``path``; 0 is the file as a whole."""
 

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from html.parser import HTMLParser
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+
+from provision.record import record
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class PackageFile:
-    """One file that a page offers. ``sha256`` is empty where the page names none."""
+    """One file that a page offers. ``sha256`` is empty where the page names none.
+
+    ``has_metadata``: the wheel's METADATA lies beside it as a file of its own (PEP 658, 714). ``yanked``: PEP 592.
+    """
 
     filename: str
     address: str
     sha256: str
+    has_metadata: bool = False
+    yanked: bool = False
 
 
 def from_json(text: str, base: str) -> tuple[PackageFile, ...]:
@@ -28,6 +34,8 @@ def from_json(text: str, base: str) -> tuple[PackageFile, ...]:
                 filename=str(entry["filename"]),
                 address=urljoin(base, entry["url"]),
                 sha256=_checked(entry.get("hashes", {}).get("sha256", "")),
+                has_metadata=bool(entry.get("core-metadata", entry.get("dist-info-metadata", False))),
+                yanked=bool(entry.get("yanked", False)),
             )
             for entry in json.loads(text)["files"]
         )
@@ -63,14 +71,23 @@ class _Links(HTMLParser):
         self.found: list[PackageFile] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        target = dict(attrs).get("href") or ""
+        given = dict(attrs)
+        target = given.get("href") or ""
         if tag == "base" and target:
             self.base = urljoin(self.base, target)
         if tag == "a" and target:
             address, fragment = urldefrag(urljoin(self.base, target))
             name = unquote(urlsplit(address).path.rpartition("/")[2])
             sha256 = fragment.removeprefix("sha256=") if fragment.startswith("sha256=") else ""
-            self.found.append(PackageFile(filename=name, address=address, sha256=_checked(sha256)))
+            self.found.append(
+                PackageFile(
+                    filename=name,
+                    address=address,
+                    sha256=_checked(sha256),
+                    has_metadata=bool({"data-core-metadata", "data-dist-info-metadata"} & given.keys()),
+                    yanked="data-yanked" in given,
+                )
+            )
 
 
 def _checked(sha256: object) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from provision import index
@@ -15,9 +15,10 @@ from provision.lock.pages import Pages, united_sha256
 from provision.lock.resolve import RESOLVERS, Resolver, resolve
 from provision.lock.text import Pin
 from provision.lock.variants import Requirement, Variant
+from provision.record import record
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Moved:
     """A package whose version changed; ``before`` or ``after`` is empty where it came or went."""
 
@@ -26,7 +27,7 @@ class Moved:
     after: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Locked:
     """What one ``lock_variant`` did. ``changed`` is whether either file has other bytes than before."""
 
@@ -40,7 +41,7 @@ class Locked:
     public_indexes: tuple[str, ...]  # names of the catalog's indexes that had to be asked
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Crosscheck:
     """Two resolvers' answers to one input. ``differences`` are (package, uv's version, pip-tools' version)."""
 

@@ -8,8 +8,11 @@ index lacks the package).
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
+import socket
+import time
 import urllib.error
 import urllib.request
 import zlib
@@ -77,7 +80,7 @@ class Pages:
         if wheel.sha256:
             return wheel.sha256
         path = _path(wheel.address)
-        with self._open(wheel.address) if path is None else path.open("rb") as body:
+        with self.open(wheel.address) if path is None else path.open("rb") as body:
             digest = hashlib.sha256()
             while chunk := cast("BinaryIO", body).read(_CHUNK_BYTES):
                 digest.update(chunk)
@@ -96,19 +99,36 @@ class Pages:
 
     def _from_network(self, place: str) -> tuple[PackageFile, ...]:
         try:
-            with self._open(place, **{"Accept": _ACCEPT, "Accept-Encoding": "gzip"}) as body:
+            with self.open(place, **{"Accept": _ACCEPT, "Accept-Encoding": "gzip"}) as body:
                 content, kind = body.read(), body.headers.get_content_type()
                 if body.headers.get("Content-Encoding") == "gzip":
                     content = gzip.decompress(content)
                 base = transport.with_credentials_of(place, body.url or place)
             text = content.decode("utf-8", "replace")
             return listing.from_json(text, base) if kind.endswith("json") else listing.from_html(text, base)
-        except _NotThere:
+        except NotThere:
             return ()
         except (OSError, ValueError, zlib.error) as error:
             raise self._silent(place, f"answered with what is no package page: {error}") from None
 
-    def _open(self, address: str, **headers: str) -> addinfourl:
+    def versions(self, package: str) -> tuple[str, ...]:
+        """The versions of which some place has a wheel that was not withdrawn, oldest first."""
+        from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+        from packaging.version import InvalidVersion
+
+        found = set()
+        for each in (file for place in self.places(package) for file in self.files(place)):
+            if each.filename.endswith(".whl") and canonicalize_name(each.filename.partition("-")[0]) == package:
+                with contextlib.suppress(InvalidWheelFilename, InvalidVersion):
+                    found |= set() if each.yanked else {parse_wheel_filename(each.filename)[1]}
+        return tuple(str(version) for version in sorted(found))
+
+    def path(self, address: str) -> Path | None:
+        """Where a file lies on this machine; ``None`` for one on the network."""
+        return _path(address)
+
+    def open(self, address: str, **headers: str) -> addinfourl:
+        """A request that an index answered. Raises ``ChangeError`` where it does not."""
         request = transport.request(address, **headers)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
@@ -117,19 +137,24 @@ class Pages:
             except urllib.error.HTTPError as error:
                 error.close()
                 if error.code in {404, 410}:
-                    raise _NotThere from None
+                    raise NotThere from None
                 if error.code not in _PASSING or attempt == _ATTEMPTS:
                     raise self._silent(address, f"answered {error.code} {error.reason}") from None
             except (OSError, ValueError) as error:
                 reason = error.reason if isinstance(error, urllib.error.URLError) else error
-                raise self._silent(address, f"did not answer: {reason}") from None
+                passing = isinstance(reason, socket.gaierror) and reason.errno == socket.EAI_AGAIN
+                if not passing or attempt == _ATTEMPTS:
+                    raise self._silent(address, f"did not answer: {reason}") from None
+                time.sleep(
+                    attempt
+                )  # a resolver under many questions at once says "temporary failure" (seen 2026-11-24)
         raise AssertionError("the last attempt returns or raises")
 
     def _silent(self, address: str, what: str) -> ChangeError:
         return ChangeError(self.settings.redact(f"the package index {address} {what}. Nothing was changed"), _NEXT)
 
 
-class _NotThere(Exception):
+class NotThere(Exception):
     """The place answered that it has no such page."""
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from provision.errors import UsageError
+from provision.record import record
 
 if TYPE_CHECKING:
     from packaging.tags import Tag
@@ -14,7 +14,7 @@ _OLDEST_GLIBC_MINOR = 5  # manylinux1; no older tag exists
 _ALIASES = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Target:
     """The Python, C library and machine that will load the wheels (the image's, where there is one)."""
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from provision.record import record
 
 _PIN = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9.!+_-]+)")
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 _INPUT = re.compile(r"# Input: \S+ sha256=([0-9a-f]{64})")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Pin:
     """One locked package: its normalised name, its version, its wheels' SHA-256 and who asked for it."""
 
@@ -28,7 +29,7 @@ class Pin:
     line: int = 0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Lock:
     """A lockfile as read. ``strays`` are the lines that are no pin with hashes: line number and text."""
 

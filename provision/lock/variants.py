@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,12 @@ import tomllib
 
 from provision.errors import UsageError
 from provision.lock.target import Target
+from provision.record import record
 
 CATALOG = Path(__file__).parent.parent / "catalog" / "variants.toml"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class PublicIndex:
     """A project's own package index, asked only for ``packages``."""
 
@@ -31,7 +31,7 @@ class PublicIndex:
         return f"{self.url.rstrip('/')}/{package}/"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Requirement:
     """One line of an input: a package, its bound (``""`` for none) and the reason for it."""
 
@@ -43,7 +43,7 @@ class Requirement:
     index: PublicIndex | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Variant:
     """One lock. Its requirements are listed here, or taken from pyproject.toml at ``origin``."""
 

@@ -113,7 +113,8 @@ def _plain(raw: str) -> Iterator[str]:
     text = _without_prefixes(raw)
     if "[repeated " in text:
         text = _REPEATED.sub("", text)
-    if text and not text.lstrip().startswith(("```", "~~~")):
+    shown = text.strip()
+    if shown and not shown.startswith(("```", "~~~")):
         yield text
 
 

@@ -21,6 +21,7 @@ from provision.plan.latency import Latency
 from provision.plan.promise import Promise
 from provision.plan.rollout import Rollout
 from provision.plan.storage import Storage
+from provision.record import record
 from provision.spec import Spec
 
 SCHEMA = 1
@@ -37,7 +38,7 @@ SECTIONS: tuple[type[Any], ...] = (
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Plan:
     """``plan.json``: the sections, and which proofs there must be with what they promise."""
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from provision.plan.promise import Promise
+from provision.record import record
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Audit:
     """Container output goes to ``log_driver``, bounded by ``log_options``: the record is there and cannot fill the disk."""
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-from importlib import resources
 from typing import Literal
 
-import tomllib
-
+from provision import catalog
 from provision.fact import Absent, Missing, Snapshot
+from provision.facts.gpus import Gpus
 from provision.facts.pci import NvidiaCards
 from provision.plan.promise import Promise
+from provision.record import record
 from provision.spec import Spec
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Cuda:
     """``accelerator`` names the torch build; ``minimum_driver`` and ``architectures`` (as ``9.0``) are what it asks of a card."""
 
@@ -27,11 +26,18 @@ class Cuda:
     @classmethod
     def desire(cls, snapshot: Snapshot, spec: Spec) -> Cuda:
         """A card on the bus asks for the CUDA build, whether or not its driver works today: the plan is what is right."""
-        cards = snapshot.get(NvidiaCards)
+        cards, gpus = snapshot.get(NvidiaCards), snapshot.get(Gpus)
         if spec.accelerator != "auto":
             chosen, reason = spec.accelerator, f"provision.toml asks for accelerator {spec.accelerator}"
         elif isinstance(cards, Missing):
             raise Missing(f"whether there is an NVIDIA card: {cards.reason}")
+        elif isinstance(cards, Absent) and isinstance(gpus, Gpus) and gpus.gpus:
+            # WSL2 and some virtual machines: the driver's library answers for a GPU that no PCI bus shows.
+            chosen = "cu130"
+            reason = (
+                f"NVML answers for {len(gpus.gpus)} GPU(s) that no PCI bus shows; "
+                "torch's default wheels are built for CUDA 13.0"
+            )
         elif isinstance(cards, Absent):
             chosen, reason = "cpu", cards.reason
         else:
@@ -39,8 +45,7 @@ class Cuda:
             reason = f"{len(cards.cards)} NVIDIA card(s) on the PCI bus; torch's default wheels are built for CUDA 13.0"
         if chosen == "cpu":
             return cls(accelerator="cpu", device="cpu", minimum_driver=None, architectures=(), reasons=(reason,))
-        text = (resources.files("provision.catalog") / "accelerators.toml").read_text(encoding="utf-8")
-        row = tomllib.loads(text)[chosen]
+        row = catalog.read("accelerators.toml")[chosen]
         return cls(
             accelerator=chosen,
             device="cuda",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
-from importlib import resources
+from pathlib import Path
 from typing import Any, Literal
 
 from provision.fact import Absent, Missing, Snapshot
@@ -15,15 +14,17 @@ from provision.facts.system import System
 from provision.plan.audit import Audit
 from provision.plan.cuda import Cuda
 from provision.plan.promise import Promise
+from provision.record import record
 from provision.spec import Spec
 
+_LOCKFILES = Path(__file__).parents[1] / "lockfiles"
 IMAGE_PYTHON = "py311"  # what the base image carries: Debian 12's Python 3.11, or the catalogue's python:3.11
 # iptables: docker.io only recommends it, and its default bridge does not start without it.
 # mmdebstrap: makes the base image where no registry answers. python3-apt: Ansible's package module stands on it.
 DEBIAN_PACKAGES = ("iptables", "mmdebstrap", "python3-apt")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Dependencies:
     """``packages``: Debian packages that must be there; ``daemon_json``: the engine's whole configuration file."""
 
@@ -54,9 +55,7 @@ class Dependencies:
             packages=tuple(sorted({*DEBIAN_PACKAGES, engine})),
             start={"systemd": "systemd", "sysvinit": "sysvinit"}.get(system.init, "direct"),  # type: ignore[arg-type]
             lock=lock,
-            lock_sha256=hashlib.sha256(
-                (resources.files("provision.lockfiles") / f"{lock}.txt").read_bytes()
-            ).hexdigest(),
+            lock_sha256=hashlib.sha256((_LOCKFILES / f"{lock}.txt").read_bytes()).hexdigest(),
             base=spec.image.base,
             daemon_json=merged(snapshot.get(DaemonJson), audit),
         )

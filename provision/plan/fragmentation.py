@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from provision.plan.promise import Promise, figures
+from provision.record import record
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Fragmentation:
     """``allocator_conf`` for ``PYTORCH_ALLOC_CONF`` (torch 2.9 and newer); ``growth_bytes`` after warm-up."""
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
-from importlib import resources
 from pathlib import Path
 from typing import Literal
 
 from provision.payload.smoke.promise import promised_weight_bytes
 from provision.plan.cuda import Cuda
 from provision.plan.promise import Promise, figures
+from provision.record import record
 
 
 def model_folder() -> Path:
     """The bundled model."""
-    return Path(str(resources.files("provision.payload.smoke") / "model"))
+    return Path(__file__).parents[1] / "payload/smoke/model"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class GpuMemory:
     """``weight_bytes`` per precision by arithmetic over the tensors; ``limit_bytes`` is the container's memory limit."""
 

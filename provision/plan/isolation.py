@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from provision.plan.promise import Promise
+from provision.record import record
 
 # Above what Debian gives to system accounts (below 1000) and to the first people (1000 and up).
 CONTAINER_ID = 10001
@@ -18,7 +17,7 @@ SILENT = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Isolation:
     """``uid`` and ``gid`` inside the container, and the environment that keeps the libraries silent."""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from provision.plan.cuda import Cuda
 from provision.plan.promise import Promise, figures
+from provision.record import record
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Latency:
     """Floors in generated tokens per second by precision, and the CPU flags without which quantised kernels crawl."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from importlib import resources
 from typing import Any
 
-import tomllib
+from provision import catalog
+from provision.record import record
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Promise:
     """One proof that must appear in ``proof.jsonl``, by its code, with the numbers it is held to."""
 
@@ -21,5 +21,4 @@ class Promise:
 @functools.cache
 def figures() -> dict[str, Any]:
     """``catalog/smoke.toml``: the measured figures behind the promises, with where and when each was measured."""
-    text = (resources.files("provision.catalog") / "smoke.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)
+    return catalog.read("smoke.toml")

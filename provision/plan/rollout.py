@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from provision.plan.cuda import Cuda
 from provision.plan.dependencies import Dependencies
 from provision.plan.promise import Promise
+from provision.record import record
 from provision.spec import Spec
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Rollout:
     """``tag`` follows from the lock: another lock is another image. ``previous_tag`` is the one before, kept to go back to."""
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from provision.plan.cuda import Cuda
 from provision.plan.promise import Promise, figures
+from provision.record import record
 from provision.spec import Spec
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Storage:
     """``image_room_bytes`` and ``image_inodes``: free room in the engine's data root before a build."""
 

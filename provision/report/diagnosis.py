@@ -30,9 +30,16 @@ def line_of(name: str) -> str:
     return row.line if row else ""
 
 
+def in_baseline(one: Cause, results: Sequence[Result]) -> bool:
+    """All of a cause's findings were there in the baseline."""
+    own = [r for r in results if r.code in one.codes]
+    return bool(own) and all(r.known for r in own)
+
+
 def cause_block(one: Cause, results: Sequence[Result], style: Style) -> list[str]:
     """A cause with its evidence, its fix and what follows from it."""
     told = "" if one.certainty == "certain" else f" ({one.certainty})"
+    told += " (in the baseline)" if in_baseline(one, results) else ""
     head = f"{style.paint(one.severity, one.severity)}: {style.paint(clean(one.cause), 'head')}{told}"
     outcomes = {r.code: r for r in results}
     also = [_symptom(code, outcomes.get(code)) for code in one.also]
@@ -53,15 +60,21 @@ def _symptom(code: str, result: Result | None) -> str:
     return f"{code} {result.name}" + (" (could not look)" if result.outcome == "unknown" else "")
 
 
-def blind_block(results: Sequence[Result], causes: Sequence[Cause], style: Style) -> list[str]:
-    """What could not be looked at and no cause explains, the reason said once for all its checks; then what crashed."""
+def blind_reasons(results: Sequence[Result], causes: Sequence[Cause]) -> list[tuple[str, list[Result]]]:
+    """What could not be looked at and no cause explains, by its reason; the reason that blinds most checks first."""
     explained = {code for one in causes for code in one.also}
     by_reason: dict[str, list[Result]] = {}
     for one in results:
         if one.outcome == "unknown" and one.code not in explained:
             by_reason.setdefault(one.reason, []).append(one)
-    pasted = by_reason.pop(NOT_PASTED, [])
-    ordered = sorted(by_reason.items(), key=lambda entry: (-len(entry[1]), entry[1][0].code))
+    return sorted(by_reason.items(), key=lambda entry: (-len(entry[1]), entry[1][0].code))
+
+
+def blind_block(results: Sequence[Result], causes: Sequence[Cause], style: Style) -> list[str]:
+    """What could not be looked at and no cause explains, the reason said once for all its checks; then what crashed."""
+    ordered = blind_reasons(results, causes)
+    pasted = [one for reason, those in ordered if reason == NOT_PASTED for one in those]
+    ordered = [entry for entry in ordered if entry[0] != NOT_PASTED]
     lines = [style.paint("could not look", "head")] if ordered else []
     for reason, those in ordered[:REASONS_SHOWN]:
         codes = _shortened([r.code for r in those], CODES_SHOWN)
@@ -82,13 +95,10 @@ def blind_block(results: Sequence[Result], causes: Sequence[Cause], style: Style
 
 
 def waived_block(results: Sequence[Result], style: Style) -> list[str]:
-    """What provision.toml waives, every time, with its reason."""
-    return [
-        line
-        for one in results
-        if one.outcome == "accepted"
-        for line in prose(f"{one.reason}", style, "  ", f"accepted: {one.code} {one.name}: ")
-    ]
+    """What provision.toml waives, every time, with its reason; and the waivers that have no effect, with theirs."""
+    said = [(r, "accepted", r.reason) for r in results if r.outcome == "accepted"]
+    said += [(r, "waiver", r.waiver) for r in results if r.waiver]
+    return [line for one, word, why in said for line in prose(why, style, "  ", f"{word}: {one.code} {one.name}: ")]
 
 
 def _shortened(items: Sequence[str], shown: int) -> list[str]:

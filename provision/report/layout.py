@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import textwrap
 from collections.abc import Iterable
+
+from provision.record import record
 
 # Control characters, the marks that reorder or hide text, and the halves of undecodable bytes: a host name or a
 # label is data, and must neither move the cursor nor look like something else.
@@ -13,7 +14,7 @@ _ACTIVE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u
 _CODES = {"error": "1;31", "warning": "1;33", "note": "1;36", "good": "32", "bad": "1;31", "dim": "2", "head": "1"}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Style:
     """``width`` 0 is one line per item however long it is: what a file and ``grep`` want."""
 

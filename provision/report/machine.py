@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from importlib import resources
 from typing import Any
 
-from provision import check, codec
+from provision import catalog, check, codec
 from provision.cause import Cause
 from provision.check import Result
 
@@ -38,6 +37,7 @@ def document(machine: str, results: Sequence[Result], causes: Sequence[Cause]) -
 
 
 def _result(one: Result) -> dict[str, Any]:
+    waiver = {"waiver": one.waiver} if one.waiver else {}
     return {
         "code": one.code,
         "name": one.name,
@@ -52,9 +52,11 @@ def _result(one: Result) -> dict[str, Any]:
                 "measured": codec.dump(dict(finding.measured)),
                 "needed": codec.dump(dict(finding.needed)),
                 "fix": list(finding.fix),
+                **({"known": True} if finding.known else {}),
             }
             for finding in one.findings
         ],
+        **waiver,
     }
 
 
@@ -78,6 +80,6 @@ def text(value: Any) -> str:
 
 def schema() -> dict[str, Any]:
     """The JSON schema of ``document``."""
-    content = (resources.files("provision.catalog") / "doctor.schema.json").read_text(encoding="utf-8")
+    content = (catalog.FOLDER / "doctor.schema.json").read_text(encoding="utf-8")
     loaded: dict[str, Any] = json.loads(content)
     return loaded

@@ -38,8 +38,8 @@ def label(key: str) -> str:
     return key.replace("_", " ").strip()
 
 
-def quantity(key: str, value: Any) -> str:
-    """``value`` in the unit that ``key`` ends in; lists and tables on one line, long ones counted."""
+def quantity(key: str, value: Any, shown: int | None = SHOWN) -> str:
+    """``value`` in the unit that ``key`` ends in; lists and tables on one line, beyond ``shown`` items counted."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -47,18 +47,20 @@ def quantity(key: str, value: Any) -> str:
     if isinstance(value, (int, float)):
         return _number(key, value)
     if isinstance(value, Mapping):
-        return ", ".join(f"{label(str(k))} {quantity(str(k), v)}" for k, v in value.items()) or "none"
+        return ", ".join(f"{label(str(k))} {quantity(str(k), v, shown)}" for k, v in value.items()) or "none"
     if isinstance(value, (list, tuple)):
-        shown = [_inner(key, v) for v in value[:SHOWN]]
+        first = [_inner(key, v, shown) for v in value[:shown]]
         joint = "; " if any(isinstance(v, Mapping) for v in value) else ", "
-        more = f" and {len(value) - SHOWN} more" if len(value) > SHOWN else ""
-        return joint.join(shown) + more if value else "none"
+        more = f" and {len(value) - shown} more" if shown is not None and len(value) > shown else ""
+        return joint.join(first) + more if value else "none"
     return str(value)
 
 
-def _inner(key: str, value: Any) -> str:
+def _inner(key: str, value: Any, shown: int | None) -> str:
     """An item of a list; a pair (name, version) is its words side by side."""
-    return " ".join(quantity(key, v) for v in value) if isinstance(value, (list, tuple)) else quantity(key, value)
+    if isinstance(value, (list, tuple)):
+        return " ".join(quantity(key, v, shown) for v in value)
+    return quantity(key, value, shown)
 
 
 def _number(key: str, value: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any, NotRequired, TypedDict
 from provision.cause import Cause
 from provision.check import Result
 from provision.fact import Snapshot
+from provision.record import record
 
 GPU_NOT_RUN = "GPU path: not yet run on hardware"
 
@@ -39,7 +40,7 @@ class Proof(TypedDict):
     reason: NotRequired[str]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@record
 class Run:
     """One run of ``provision up`` or ``verify``.
 

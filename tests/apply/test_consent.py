@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from provision import cli, consent
 from provision.consent import decide, in_use
-from provision.errors import ConsentNeeded
+from provision.errors import ConsentNeeded, UsageError
 from provision.evidence import Ours
 from provision.fact import Missing
 from provision.facts.engines import ContainerEngines, EngineFound
@@ -124,3 +125,18 @@ def test_the_refusal_gives_the_exact_command(ask) -> None:
 def test_in_use_lists_everything(snapshot) -> None:
     seen = snapshot(ContainerEngines=engines("podman"), Docker=docker(running_containers=1), Gpus=gpus(1))
     assert len(in_use(seen)) == 3
+
+
+def test_a_word_that_allows_nothing_is_refused() -> None:
+    assert consent.allowed(("config", "disks", "config")) == {"config", "disks"}
+    with pytest.raises(UsageError) as caught:
+        consent.allowed(("config", "disk"))
+    assert caught.value.message == (
+        '--allow disk: expected one of config, disks, driver, firewall, reboot (did you mean "disks"?)'
+    )
+    assert caught.value.exit_code == 2
+
+
+def test_the_help_names_what_can_be_allowed() -> None:
+    (option,) = (o for o in cli.up.params if o.name == "allowed")
+    assert option.help == f"Allow one of: {', '.join(sorted(consent.ALLOW))}. May be repeated."

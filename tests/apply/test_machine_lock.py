@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -66,6 +69,42 @@ def test_a_dead_holder_never_blocks(tmp_path: Path) -> None:
     with machine_lock.hold(0.0, path):
         pass
     assert path.read_text() == ""
+
+
+STEP = """
+import subprocess, sys
+from pathlib import Path
+from provision import machine_lock
+with machine_lock.hold(0.0, Path(sys.argv[1])):
+    child = subprocess.Popen(["sleep", "60"], pass_fds=machine_lock.held(), stdout=subprocess.DEVNULL)
+    print(child.pid, flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_step_that_outlives_its_killed_run_keeps_the_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lock"
+    with subprocess.Popen(
+        [sys.executable, "-c", STEP, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdout is not None
+        step = int(run.stdout.readline())
+        run.kill()
+        run.communicate()
+    try:
+        monkeypatch.setattr(machine_lock, "STEP_SECONDS", 0.3)
+        with pytest.raises(Busy, match=rf"the last step of .* \(process {run.pid}\), which was killed, holds this"):
+            machine_lock.hold(0.0, path).__enter__()
+        monkeypatch.setattr(machine_lock, "STEP_SECONDS", 30.0)
+        threading.Timer(0.5, os.kill, (step, signal.SIGKILL)).start()
+        with machine_lock.hold(0.0, path):  # it waits for the step, however short its patience with a living run
+            assert f'"pid": {os.getpid()}' in path.read_text()
+        assert "which was killed, holds this machine; waiting at most 30 s" in capsys.readouterr().err
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(step, signal.SIGKILL)
 
 
 def test_it_is_let_go_after_an_error(tmp_path: Path) -> None:

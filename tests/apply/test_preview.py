@@ -7,6 +7,7 @@ import pytest
 from provision.evidence import Ours
 from provision.fact import Absent, Missing
 from provision.facts.docker import Images
+from provision.facts.units import Unit, Units
 from provision.preview import preview, unified
 
 from .conftest import WANTED, docker
@@ -71,6 +72,15 @@ def test_a_restart_that_stops_containers_needs_a_name(foresee, containers, live_
 def test_a_stopped_engine_is_started(foresee) -> None:
     (change,) = foresee({"Docker": Absent("/run/docker.sock is not there")})
     assert (change.kind, change.detail, change.previewable) == ("unit", "start it under systemd", True)
+
+
+@pytest.mark.parametrize(
+    ("enabled", "details"), [("enabled", []), ("disabled", ["enable it, so that it starts with the machine"])]
+)
+def test_an_engine_that_will_not_come_back_is_enabled(foresee, enabled, details) -> None:
+    unit = Unit(name="docker.service", active=True, state="active", enabled=enabled, reload_needed=False)
+    changes = foresee({"Units": Units(manager="systemd", units=(unit,))})
+    assert [(c.kind, c.detail, c.additive) for c in changes] == [("unit", detail, True) for detail in details]
 
 
 def test_an_engine_that_cannot_be_asked_is_not_called_running(foresee) -> None:

@@ -15,22 +15,57 @@ import pytest
 
 from provision import check
 from provision.fact import Absent, Missing, Snapshot
+from provision.facts.block import (
+    Array,
+    Arrays,
+    BlockQueue,
+    BlockQueues,
+    DiskErrors,
+    Encryption,
+    FileSystemErrors,
+    NvmeController,
+    NvmeControllers,
+)
+from provision.facts.caches import CacheFolder, CacheFolders
+from provision.facts.clock import Clock
+from provision.facts.containers import Containers, RunningContainer
+from provision.facts.control_group import ControlGroup
+from provision.facts.counters import CrashRecords, HostMemoryErrors, KernelCounters
 from provision.facts.cpu import Cpu
-from provision.facts.cuda import CudaLibraries, LibraryCopy
+from provision.facts.cuda import CudaLibraries, CudaToolkit, CudaToolkits, LibraryCopy
+from provision.facts.daemons import Daemons
 from provision.facts.debian import DebianPackages
 from provision.facts.disks import Disk, Disks, Mount, Mounts
 from provision.facts.docker import CdiSpec, CdiSpecs, DaemonJson, Docker, Image, Images
 from provision.facts.driver import DriverLibraries, DriverLibrary, Nouveau, NvidiaDriver
 from provision.facts.engines import ContainerEngines, EngineFound
 from provision.facts.environment import Environment
+from provision.facts.exposure import DockerAccess, Firewall, SecretFile, SecretFiles
 from provision.facts.gpus import Gpu, Gpus, LostGpu
+from provision.facts.journal import EvidenceFolder, Journal, Recorders
+from provision.facts.kernels import DkmsModule, DkmsModules, DriverModule, InstalledKernel, Kernels, SecureBoot
 from provision.facts.limits import Limits, SharedMemory
+from provision.facts.linkage import Linkage, Linked, TorchLinkage, Wanting
+from provision.facts.listeners import Listener, Listeners
 from provision.facts.log import KernelLog, OomKill, Xid
 from provision.facts.memory import Memory
+from provision.facts.memory_settings import MemorySettings, ProcessLimits, SwapArea
+from provision.facts.metadata import (
+    CompiledPackage,
+    CondaCuda,
+    CondaPackages,
+    EnvironmentMetadata,
+    PythonMetadata,
+    Unmet,
+)
+from provision.facts.models import ModelFiles, ModelFolder
+from provision.facts.native import EnvironmentLinks, NativeBuild, NativeBuilds, PipFile, PipSettings, Preloaded
 from provision.facts.packages import PackageEnvironment, Packages, TorchBuild
 from provision.facts.pci import NvidiaCards, PciCard
+from provision.facts.power import CpuPower, Numa, NumaNode
 from provision.facts.system import System
 from provision.facts.units import Unit, Units
+from provision.facts.upgrades import AutomaticUpgrades, DriverInstallation, NouveauForbidden, RebootRequired
 from provision.plan import (
     SECTIONS,
     Audit,
@@ -44,6 +79,8 @@ from provision.plan import (
     Storage,
 )
 from provision.spec import Spec
+
+from .gpu_records import FABRIC_UNIT, GPU_ABSENT, GPU_HEALTHY
 
 GIB = 1 << 30
 LOCK = "1" * 64
@@ -81,7 +118,7 @@ _CARD = PciCard(
 )
 _MOUNT = Mount(
     mount_point="/",
-    source="/dev/nvme0n1p2",
+    source="/dev/mapper/vg-models",
     filesystem="ext4",
     options=("relatime", "rw"),
     network=False,
@@ -112,6 +149,10 @@ HEALTHY: dict[type, Any] = {
             microarchitecture="x86-64-v4",
         ),
         CudaLibraries(libcuda=(_LIBCUDA,), cudnn=()),
+        CudaToolkits(
+            toolkits=(CudaToolkit(path="/usr/local/cuda-13.0", version="13.0", nvcc=True),),
+            default="/usr/local/cuda-13.0",
+        ),
         DebianPackages(packages=(("docker-ce", "5:29.2.0"), ("iptables", "1.8.9")), broken=()),
         Disks(disks=(Disk(name="nvme0n1", rotational=False, transport="nvme", bytes=500 * GIB, model=None),)),
         Mounts(mounts=(_MOUNT,)),
@@ -160,14 +201,14 @@ HEALTHY: dict[type, Any] = {
         ),
         Limits(memlock_soft_bytes=None, memlock_hard_bytes=None, nofile_soft=1024, nofile_hard=1_048_576),
         SharedMemory(total_bytes=64 * GIB, free_bytes=64 * GIB),
-        KernelLog(xids=(), oom_kills=()),
+        KernelLog(xids=(), oom_kills=(), events=()),
         Memory(
-            total_bytes=128 * GIB,
-            available_bytes=100 * GIB,
+            total_bytes=256 * GIB,
+            available_bytes=200 * GIB,
             swap_total_bytes=0,
             swap_free_bytes=0,
             cgroup_limit_bytes=None,
-            limit_bytes=128 * GIB,
+            limit_bytes=256 * GIB,
         ),
         Packages(
             environments=(
@@ -228,6 +269,7 @@ HEALTHY: dict[type, Any] = {
         Rollout(repository="provision/smoke", tag="cu130-111111111111", previous_tag="", labels={}),
         Spec(),
         # records inside facts
+        CudaToolkit(path="/usr/local/cuda-13.0", version="13.0", nvcc=True),
         _GPU,
         _CARD,
         _MOUNT,
@@ -243,7 +285,175 @@ HEALTHY: dict[type, Any] = {
         Unit(name="docker.service", active=True, state="active", enabled="enabled", reload_needed=False),
     )
 }
+HEALTHY |= GPU_HEALTHY
+HEALTHY[Units] = dataclasses.replace(HEALTHY[Units], units=(*HEALTHY[Units].units, FABRIC_UNIT))
 HEALTHY[Nouveau] = Absent("nouveau is not loaded")
+# What stands around the GPUs of that machine.
+HEALTHY |= {
+    type(one): one
+    for one in (
+        Array(name="md0", kind="raid1", healthy=True, state="[UU]", rebuilding=""),
+        AutomaticUpgrades(tool="unattended-upgrades", enabled=True, excluded=("nvidia-", "libnvidia-")),
+        BlockQueue(disk="nvme0n1", read_ahead_bytes=128 << 10, scheduler="none"),
+        CacheFolder(
+            path="/root/.cache/huggingface",
+            purpose="models",
+            named_by="default",
+            there=True,
+            writable=True,
+            mode=0o755,
+            mount_point="/",
+            unknown="",
+        ),
+        Clock(synchronised=True, error_us=1000, keepers=("chronyd",)),
+        CompiledPackage(name="numpy", version="2.4.6", tags=("cp311-cp311-manylinux_2_28_x86_64",)),
+        CondaCuda(prefix="/opt/conda", packages=(("cuda-cudart", "12.4.127"),)),
+        ControlGroup(
+            oom_kills=0,
+            memory_high_bytes=64 * GIB,
+            times_above_high=0,
+            cpus=8.0,
+            throttled_periods=1,
+            periods=1000,
+            tasks=100,
+            tasks_limit=1000,
+        ),
+        CpuPower(driver="acpi-cpufreq", governors=("performance",), preferences=(), throttled=0),
+        Daemons(running=()),
+        DkmsModule(name="nvidia", version="580.82.07", kernels=("6.1.0-28-amd64",)),
+        DockerAccess(socket="/var/run/docker.sock", mode=0o660, group_members=0),
+        DriverInstallation(
+            runfile=None, packages=(("nvidia-driver", "580.82.07-1"),), held=("nvidia-driver",), manager="dpkg"
+        ),
+        DriverModule(
+            path="/lib/modules/6.1.0-28-amd64/updates/dkms/nvidia.ko",
+            version="580.82.07",
+            signer="DKMS module signing key",
+            enrolled=True,
+        ),
+        Encryption(encrypted=("vg-models",), plain=()),
+        EnvironmentLinks(whole=("/opt/venv",), broken=()),
+        EvidenceFolder(path="/var/lib/provision", mode=0o755),
+        FileSystemErrors(device="nvme0n1p2", filesystem="ext4", errors=0),
+        Firewall(kinds=("nftables.service",)),
+        HostMemoryErrors(corrected=0, uncorrected=0),
+        Journal(storage="auto", on_disk=True, forwarded=False),
+        KernelCounters(
+            tasks=800,
+            tasks_limit=4_194_304,
+            open_files=3000,
+            open_files_limit=1_000_000,
+            connections=100,
+            connections_limit=262_144,
+            panic_seconds=10,
+            watchdog=True,
+            core_pattern="|/usr/lib/systemd/systemd-coredump",
+        ),
+        InstalledKernel(release="6.1.0-28-amd64", bootable=True, headers=True, nvidia="updates/dkms/nvidia.ko"),
+        Linked(
+            name="libcublasLt.so.13",
+            path="/opt/venv/lib/python3.11/site-packages/nvidia/cu13/lib/libcublasLt.so.13",
+            version="13.1.0.3",
+            why="RPATH of libtorch_cuda.so",
+            own_path="/opt/venv/lib/python3.11/site-packages/nvidia/cu13/lib/libcublasLt.so.13",
+            own_version="13.1.0.3",
+        ),
+        Listener(port=22, reach="all"),
+        ModelFolder(path="/root/.cache/huggingface", files=9, whole=True, bytes=15 * GIB, pickles=(), remote_code=()),
+        MemorySettings(
+            swap=(SwapArea(name="/swapfile", total_bytes=8 * GIB, used_bytes=0),),
+            swappiness=60,
+            overcommit=2,
+            commit_limit_bytes=100 * GIB,
+            committed_bytes=10 * GIB,
+            map_limit=65530,
+            transparent_huge_pages="always",
+            huge_page_defragmentation="madvise",
+            reserved_bytes=GIB,
+            reserved_free_bytes=GIB,
+            stalled_percent=0.0,
+        ),
+        NativeBuild(prefix="/opt/venv", torch_cxx11_abi=None, bitsandbytes_cuda=("13.0",), bitsandbytes=True),
+        NouveauForbidden(available=True, by=("/etc/modprobe.d/nvidia.conf",)),
+        NumaNode(number=0, cpus="0-31", total_bytes=64 * GIB, free_bytes=40 * GIB),
+        NvmeController(
+            name="nvme0",
+            state="live",
+            link_width=4,
+            link_width_max=4,
+            link_mts=16000,
+            link_mts_max=16000,
+            temperature_c=40.0,
+            temperature_max_c=80.0,
+        ),
+        PipFile(path="/etc/pip.conf", break_system_packages=False, extra_indexes=0, trusted_hosts=0),
+        Preloaded(there=("/usr/lib/libtcmalloc.so.4",), lacking=()),
+        ProcessLimits(address_space_bytes=None, processes=100_000, core_bytes=0, tasks_now=800),
+        Recorders(auditing=("auditd",), metrics=("node_exporter",)),
+        RunningContainer(
+            name="vllm",
+            image="vllm/vllm-openai:v0.33.0",
+            privileged=False,
+            engine_socket=False,
+            restart="unless-stopped",
+            open_ports=(9000,),
+            gpus=True,
+            shared_memory_bytes=GIB,
+            memory_bytes=None,
+        ),
+        SecretFile(path="/root/.netrc", mode=0o600, reachable=True),
+        SecureBoot(enabled=True, enforced=True),
+        SwapArea(name="/swapfile", total_bytes=8 * GIB, used_bytes=0),
+        Unmet(package="torchvision", version="0.20.1", requires="torch==2.5.1", name="torch", found="2.13.0"),
+        Wanting(file="torch/lib/libtorch_cpu.so", glibc="2.28", cpp="3.4.22"),
+    )
+}
+HEALTHY |= {
+    type(one): one
+    for one in (
+        Arrays(arrays=(HEALTHY[Array],)),
+        BlockQueues(queues=(HEALTHY[BlockQueue],)),
+        CacheFolders(folders=(HEALTHY[CacheFolder],)),
+        CondaPackages(environments=(HEALTHY[CondaCuda],)),
+        Containers(running=(HEALTHY[RunningContainer],), more=0),
+        DiskErrors(counted=(HEALTHY[FileSystemErrors],)),
+        DkmsModules(modules=(HEALTHY[DkmsModule],)),
+        EnvironmentMetadata(
+            prefix="/opt/venv",
+            python="3.11",
+            packages=40,
+            unmet=(),
+            wrong_python=(),
+            compiled=(HEALTHY[CompiledPackage],),
+            doubled=(),
+            interrupted=(),
+            by_pip=(),
+        ),
+        Kernels(running="6.1.0-28-amd64", installed=(HEALTHY[InstalledKernel],)),
+        Listeners(listeners=(HEALTHY[Listener],)),
+        ModelFiles(folders=(HEALTHY[ModelFolder],), not_seen=()),
+        NativeBuilds(environments=(HEALTHY[NativeBuild],)),
+        Numa(
+            nodes=(HEALTHY[NumaNode], dataclasses.replace(HEALTHY[NumaNode], number=1, cpus="32-63")), balancing=False
+        ),
+        NvmeControllers(controllers=(HEALTHY[NvmeController],)),
+        PipSettings(files=(HEALTHY[PipFile],)),
+        SecretFiles(files=(HEALTHY[SecretFile],)),
+        TorchLinkage(
+            prefix="/opt/venv",
+            linked=(HEALTHY[Linked],),
+            not_found=("libcuda.so.1 (for libtorch_cuda.so)",),
+            cpp_offered="3.4.30",
+            wanting=(HEALTHY[Wanting],),
+        ),
+    )
+}
+HEALTHY |= {
+    Linkage: Linkage(environments=(HEALTHY[TorchLinkage],)),
+    PythonMetadata: PythonMetadata(environments=(HEALTHY[EnvironmentMetadata],), not_read=()),
+    CrashRecords: Absent("no crash was kept"),
+    RebootRequired: Absent("nothing waits for a reboot"),
+}
 # The same machine without a card.
 WITHOUT_GPU: dict[type, Any] = {
     NvidiaCards: Absent("no NVIDIA card on the PCI bus"),
@@ -252,8 +462,12 @@ WITHOUT_GPU: dict[type, Any] = {
     Gpus: Absent("the NVIDIA management library (libnvidia-ml.so.1) is not installed"),
     CudaLibraries: Absent("no copy of libcuda or cuDNN is installed"),
     CdiSpecs: Absent("no CDI specification is here"),
+    DriverInstallation: Absent("no NVIDIA card on the PCI bus"),
+    DriverModule: Absent("no NVIDIA card on the PCI bus"),
+    NouveauForbidden: Absent("no NVIDIA card on the PCI bus"),
     Cuda: Cuda(accelerator="cpu", device="cpu", minimum_driver=None, architectures=(), reasons=()),
     GpuMemory: dataclasses.replace(HEALTHY[GpuMemory], device="cpu"),
+    **GPU_ABSENT,
 }
 
 Run = Callable[..., check.Result]

@@ -13,7 +13,19 @@ from provision.catalog import tables
 from provision.catalog.version import minor, numbers, older
 
 CATALOG = Path(__file__).parents[2] / "provision/catalog"
-MINE = ("allocator", "drivers", "engine_torch", "thresholds", "torch_arch", "xid")
+MINE = (
+    "allocator",
+    "drivers",
+    "engine_torch",
+    "gpus",
+    "pcie",
+    "thresholds",
+    "torch_arch",
+    "xid",
+    "gpu_floors",
+    "instructions",
+    "ports",
+)
 
 
 @pytest.mark.parametrize("name", MINE)

@@ -74,7 +74,7 @@ def test_nouveau_is_one_cause(a: Any, run_check: Any) -> None:
 def test_a_mismatch_explains_that_nvml_does_not_answer(a: Any, run_check: Any) -> None:
     reason = "the driver's library and the loaded kernel module are of different versions"
     found = diagnose(run_check, {Gpus: Missing(reason)}, a(NvidiaDriver, version="580.65.06"))
-    assert found == [("nvml-driver-library-mismatch", ("CUD003",))]
+    assert found == [("nvml-driver-library-mismatch", ("CUD003", "CUD054"))]
 
 
 def test_no_engine_is_one_cause(run_check: Any) -> None:

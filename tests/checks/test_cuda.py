@@ -243,7 +243,7 @@ def test_cud013_compares_the_compat_library_with_the_driver(a: Any, messages: An
 def test_cud013_cannot_tell_a_library_without_a_version(a: Any) -> None:
     nameless = copies(a, "/usr/local/cuda/compat/libcuda.so.1", "LD_LIBRARY_PATH")
     with pytest.raises(Missing, match="no version in its name"):
-        list(CHECKS["CUD013"].function(nameless, a(NvidiaDriver)))
+        list(CHECKS["CUD013"].function(nameless, a(NvidiaDriver), Absent("nothing was pasted")))
 
 
 @pytest.mark.parametrize(("value", "found"), [("0,1", 0), ("GPU-1", 0), ("", 1), ("-1", 1), ("-1,0", 1), ("0,-1", 0)])

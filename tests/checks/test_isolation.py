@@ -62,6 +62,15 @@ def test_iso002_names_several(a: Any, messages: Any) -> None:
     ]
 
 
+@pytest.mark.parametrize(("value", "found"), [("0", 0), ("False", 0), ("1", 1), (None, 1)])
+def test_iso003_knows_switches_that_are_off_at_zero(a: Any, messages: Any, value: str | None, found: int) -> None:
+    packages = a(Packages, environments=(a(PackageEnvironment, packages=(("ray", "2.50.0"),)),))
+    variables = () if value is None else (("RAY_USAGE_STATS_ENABLED", value),)
+    said = messages("ISO003", packages, a(Environment, variables=variables))
+    text = "ray sends versions, the cluster's size and hardware once an hour; RAY_USAGE_STATS_ENABLED=0 would stop it"
+    assert said == [text][:found]
+
+
 def test_iso003_needs_a_package_that_reports(run_check: Any) -> None:
     result = run_check("ISO003")
     assert (result.outcome, result.reason) == ("skipped", "no package that is known to report home is installed")

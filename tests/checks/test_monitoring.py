@@ -61,3 +61,9 @@ def test_mon001_keeps_the_name_and_the_last_message(a: Any, run_check: Any) -> N
     another, finding = run_check("MON001", log).findings
     assert (another.measured["xid"], finding.measured["last"]) == (48, "last")
     assert finding.measured["name"] == "ROBUST_CHANNEL_GPU_HAS_FALLEN_OFF_THE_BUS"
+
+
+def test_mon002_names_the_program_where_the_driver_does(a: Any, run_check: Any) -> None:
+    log = a(KernelLog, xids=(a(Xid, code=31, process="VLLM::Worker_TP", pid=88129), a(Xid, code=13)))
+    unnamed, named = run_check("MON002", log).findings
+    assert ("process" in unnamed.measured, named.measured["process"]) == (False, "VLLM::Worker_TP")

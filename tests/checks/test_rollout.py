@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from provision import image
-from provision.checks import rollout
+from provision.checks.rollout import image as rollout
 from provision.facts.docker import Docker, Image, Images
 
 LOCK = "1" * 64

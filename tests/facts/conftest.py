@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from .scenario import SCENARIOS
+
 HERE = Path(__file__).parent
 
 
@@ -23,11 +25,13 @@ def nvml_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def nvml_stub(nvml_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """``nvml_stub("h100")``: from here on, children find that machine's library."""
+def nvml_stub(nvml_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """``nvml_stub("h100")`` or ``nvml_stub(machine([…]))``: from here on, children find that machine's library."""
 
-    def choose(mode: str) -> None:
+    def choose(scenario: str) -> None:
+        file = tmp_path / "scenario"
+        file.write_text(SCENARIOS.get(scenario, scenario))
         monkeypatch.setenv("LD_LIBRARY_PATH", str(nvml_folder))
-        monkeypatch.setenv("NVML_STUB", mode)
+        monkeypatch.setenv("NVML_STUB", str(file))
 
     return choose

@@ -33,14 +33,22 @@ CHANGED_BY_ANY_INSTALLATION = ("/etc/ld.so.cache", "/etc/group-", "/etc/gshadow-
 
 
 class FreshMachine:
-    """Processes, files and packages of its own. ``shared`` is a folder that is the same inside and outside."""
+    """Processes, files and packages of its own. ``shared`` is a folder that is the same inside and outside.
 
-    def __init__(self, shared: Path) -> None:
+    ``also``: more such folders. ``own_network``: interfaces and firewall of its own too, with nothing but loopback.
+    """
+
+    def __init__(self, shared: Path, also: tuple[Path, ...] = (), *, own_network: bool = False) -> None:
         self.shared = shared
+        self.environment: dict[str, str] = {}
+        shares = os.pathsep.join(map(str, (shared, *also)))
         folders = [str(p) for p in (ROOT, sys.prefix, sys.base_prefix)]
-        command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]
+        namespaces = ["--mount", "--pid", *(["--net"] if own_network else [])]
+        # It ends with the tests, however they end: a suite that was killed must not leave machines behind.
+        dies = ["setpriv", "--pdeathsig", "KILL"]
+        command = [*dies, "unshare", *namespaces, "--fork", "--kill-child", "--propagation", "private"]
         self._process = subprocess.Popen(
-            [*command, "/usr/bin/python3", "-I", str(FIRST), str(shared), *folders],
+            [*command, "/usr/bin/python3", "-I", str(FIRST), shares, *folders],
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
@@ -48,19 +56,25 @@ class FreshMachine:
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n"
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        self._enter = ["nsenter", "--target", children[0], "--mount", "--pid", "--root", "--wd=/"]
+        self.first = int(children[0])
+        self._enter = ["nsenter", "--target", children[0], *namespaces, "--root", "--wd=/"]
 
     def run(self, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
         """A command inside."""
         done = subprocess.run(
-            [*self._enter, *command], capture_output=True, text=True, env={**os.environ, **environment}, check=False
+            [*self._enter, *command],
+            capture_output=True,
+            text=True,
+            env={**os.environ, **self.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            check=False,
         )
         assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done
 
-    def popen(self, *command: str) -> subprocess.Popen[str]:
+    def popen(self, *command: str, **more: str) -> subprocess.Popen[str]:
         """A command inside that the test talks to."""
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **self.environment, **more}
         return subprocess.Popen(
             [*self._enter, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         )
@@ -86,6 +100,15 @@ class FreshMachine:
             "engine": sorted({"dockerd", "containerd"} & set(processes)),
         }
 
+    def make_bare(self) -> None:
+        """Take away the container engine and the bindings that the road installs."""
+        here = self.run("dpkg-query", "--show", "--showformat=${Package}\n").stdout.split()
+        gone = [name for name in BARE_WITHOUT if name in here]
+        if gone:
+            self.run("apt-get", "purge", "--yes", "-qq", *gone, DEBIAN_FRONTEND="noninteractive")
+        self.run("rm", "-rf", *BARE_OF)
+        self.run("sed", "-i", "/^docker:/d", "/etc/group", "/etc/gshadow")
+
     def close(self) -> None:
         self._process.kill()  # --kill-child takes process 1 with it, and the kernel everything else inside
         self._process.wait()
@@ -109,12 +132,7 @@ def make_fresh(
     def make(name: str) -> Iterator[FreshMachine]:
         machine = FreshMachine(tmp_path_factory.mktemp(name))
         try:
-            here = machine.run("dpkg-query", "--show", "--showformat=${Package}\n").stdout.split()
-            gone = [name for name in BARE_WITHOUT if name in here]
-            if gone:
-                machine.run("apt-get", "purge", "--yes", "-qq", *gone, DEBIAN_FRONTEND="noninteractive")
-            machine.run("rm", "-rf", *BARE_OF)
-            machine.run("sed", "-i", "/^docker:/d", "/etc/group", "/etc/gshadow")
+            machine.make_bare()
             yield machine
         finally:
             machine.close()

@@ -1,4 +1,4 @@
-"""Process 1 of a fresh machine: ``first_process.py SHARED FOLDER...`` in new mount and process namespaces."""
+"""Process 1 of a fresh machine: ``first_process.py SHARED[:SHARED...] FOLDER...`` in new namespaces."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    shared, *folders = sys.argv[1:]
+    shares, *folders = sys.argv[1:]
     work = Path("/mnt")  # any folder: only this namespace sees what is mounted on it
     mount("-t", "tmpfs", "tmpfs", str(work))
     for name in ("upper", "work", "root"):
@@ -21,8 +21,9 @@ def main() -> None:
         if folder in ("/dev", "/sys") or os.stat(folder).st_dev != os.stat("/").st_dev:  # noqa: PTH116
             (root / folder.lstrip("/")).mkdir(parents=True, exist_ok=True)
             mount("--rbind", folder, str(root / folder.lstrip("/")))
-    (root / shared.lstrip("/")).mkdir(parents=True, exist_ok=True)
-    mount("--bind", shared, str(root / shared.lstrip("/")))
+    for shared in shares.split(os.pathsep):
+        (root / shared.lstrip("/")).mkdir(parents=True, exist_ok=True)
+        mount("--bind", shared, str(root / shared.lstrip("/")))
     mount("-t", "proc", "proc", str(root / "proc"))
     mount("-t", "tmpfs", "tmpfs", str(root / "run"))
     (root / "run/lock").mkdir()

@@ -12,8 +12,9 @@ import signal
 import subprocess
 import sysconfig
 import tempfile
+import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +105,14 @@ def make_ingredients(folder: Path, padding_bytes: int = 0, **env: str) -> Ingred
     lock = folder / "test.txt"
     lock.write_text(lock_line(wheel))
     return Ingredients(context=context, lock=lock, wheel=wheel, installer=pip_wheel(), payload=payload)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Poll a real condition; no test asserts how long it took."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.1)
 
 
 @pytest.fixture

@@ -77,6 +77,10 @@ class Index:
     redirect: str = ""
     answer: bytes = b""  # instead of any page
     wheel_seconds: float = 0
+    metadata: bool = False  # METADATA beside each wheel (PEP 658)
+    ranges: bool = True
+    yanked: tuple[str, ...] = ()  # file names
+    sent_bytes: int = 0  # of wheels
 
     @property
     def url(self) -> str:
@@ -121,6 +125,19 @@ def _handler(index: Index) -> type[BaseHTTPRequestHandler]:
                 self.send(401, b"", "text/plain")
             elif index.redirect:
                 self.send(302, b"", "text/plain", Location=index.redirect + self.path)
+            elif self.path.endswith(".whl.metadata"):
+                wheel = index.folder / unquote(self.path.rpartition("/")[2]).removesuffix(".metadata")
+                with zipfile.ZipFile(wheel) as archive:
+                    (name,) = (n for n in archive.namelist() if n.endswith("/METADATA"))
+                    self.send(200, archive.read(name), "application/zip")
+            elif self.path.startswith("/files/") and index.ranges and "Range" in self.headers:
+                content = (index.folder / unquote(self.path.rpartition("/")[2])).read_bytes()
+                first, last = self.headers["Range"].removeprefix("bytes=").split("-")
+                start = int(first) if first else max(0, len(content) - int(last))
+                part = content[start : int(last) + 1 if first else None]
+                index.sent_bytes += len(part)
+                where = f"bytes {start}-{start + len(part) - 1}/{len(content)}"
+                self.send(206, part, "application/zip", Content_Range=where)
             elif self.path.startswith("/files/"):
                 time.sleep(index.wheel_seconds)
                 file = index.folder / unquote(self.path.rpartition("/")[2])
@@ -145,13 +162,17 @@ def _handler(index: Index) -> type[BaseHTTPRequestHandler]:
                         "filename": wheel.name,
                         "url": f"/files/{wheel.name}",
                         "hashes": {"sha256": _sha256(wheel)} if index.hashes else {},
+                        "core-metadata": index.metadata,
+                        "yanked": wheel.name in index.yanked,
                     }
                     for wheel in wheels
                 ]
                 body = json.dumps({"meta": {"api-version": "1.0"}, "name": package, "files": entries}).encode()
                 return self.send(200, body, "application/vnd.pypi.simple.v1+json")
+            said = 'data-core-metadata="true"' if index.metadata else ""
             anchors = (
-                f'<a href="/files/{w.name}{"#sha256=" + _sha256(w) if index.hashes else ""}">{w.name}</a>'
+                f'<a href="/files/{w.name}{"#sha256=" + _sha256(w) if index.hashes else ""}" {said}'
+                f"{' data-yanked=why' if w.name in index.yanked else ''}>{w.name}</a>"
                 for w in wheels
             )
             return self.send(200, "\n".join(("<!DOCTYPE html>", *anchors)).encode(), "text/html")

@@ -31,6 +31,6 @@ def judge(pasted: Callable[..., Snapshot]) -> Judge:
     """``judge(dump, log=log)["CUD010"]``: what a check says of them."""
 
     def run(*dumps: str, log: str | None = None) -> dict[str, check.Result]:
-        return {r.code: r for r in road.diagnose_pasted(pasted(*dumps, log=log), Spec()).results}
+        return {r.code: r for r in road.diagnose_pasted(pasted(*dumps, log=log), Spec(), None, "2026-11-24").results}
 
     return run

@@ -45,9 +45,34 @@ def test_driver_too_old_for_a_stated_torch(judge: Judge, driver: str, expected: 
     assert said(judge(report(torch="2.6.0+cu124", cuda="12.4", driver=driver))["CUD010"]) == expected
 
 
-def test_a_torch_without_its_build_is_not_judged(judge: Judge) -> None:
-    result = judge(report(torch="2.6.0", driver="450.80.02"))["CUD010"]
-    assert said(result) == ("unknown", "what was pasted does not say what torch was built for")
+def test_a_torch_without_its_build_is_taken_for_the_default_wheel_and_only_likely(judge: Judge) -> None:
+    (finding,) = judge(report(torch="2.12.0", driver="550.163.01"))["CUD010"].findings
+    assert finding.message == (
+        "the default wheel of torch 2.12.0 was built for CUDA 13.0, which needs driver 580.65.06 or newer; 550.163.01 is loaded"
+    )
+    assert (finding.certainty, finding.tell_apart) == (
+        "likely",
+        ('python3 -c "import torch; print(torch.__version__, torch.version.cuda)"',),
+    )
+    (finding,) = judge(report(torch="2.6.0", os="x (x86_64)", gpus="GPU 0: NVIDIA GeForce RTX 5090"))["CUD011"].findings
+    assert (finding.message, finding.certainty) == (
+        NEWER.replace("torch 2.6.0+cu124", "the default wheel of torch 2.6.0"),
+        "likely",
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [report(torch="2.6.0a0+nv", driver="450.80.02"), report(torch="2.6.0", os="x (aarch64)", driver="450.80.02")],
+)
+def test_a_torch_that_is_no_default_wheel_is_not_judged(judge: Judge, text: str) -> None:
+    assert said(judge(text)["CUD010"]) == ("unknown", "what was pasted does not say what torch was built for")
+
+
+@pytest.mark.parametrize(("api", "found"), [("11.4", 1), ("12.2", 0)])
+def test_a_newer_cuda_than_the_drivers_own_is_a_compat_library(judge: Judge, api: str, found: int) -> None:
+    smi = f"| NVIDIA-SMI 470.82.01    Driver Version: 470.82.01    CUDA Version: {api}     |\n"
+    assert len(judge(smi + report(torch="2.5.1+cu121"))["CUD010"].findings) == found
 
 
 def test_a_driver_without_torch_is_not_judged(judge: Judge) -> None:
@@ -87,7 +112,7 @@ def test_the_cuda_runtime_beside_torch_says_what_it_was_built_for(judge: Judge) 
         "torch 2.8.0 was built for CUDA 12.8, which needs driver 525.60.13 or newer; 470.82.01 is loaded"
     ]
     two = "torch==2.8.0\nnvidia-cuda-runtime-cu12==12.8.90\nnvidia-cuda-runtime==13.0.96\n"
-    assert judge(driver + two)["CUD010"].outcome == "unknown"
+    assert [f.certainty for f in judge(driver + two)["CUD010"].findings] == ["likely"]
 
 
 def test_an_arm_machine_is_not_judged_by_the_table_of_x86_wheels(judge: Judge) -> None:
@@ -135,6 +160,33 @@ def test_a_pasted_list_for_two_cuda_majors(judge: Judge) -> None:
     assert said(judge("nvidia-cudnn-cu12==9.1.0.70\n")["DEP013"]) == []
 
 
+CACHE = "1423 libs found in cache `/etc/ld.so.cache'\n\tlibcuda.so.1 (libc6,x86-64) => {}\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (
+            "/usr/local/cuda-12.4/lib64/stubs/libcuda.so.1",
+            ["the first libcuda is the stub /usr/local/cuda-12.4/lib64/stubs/libcuda.so.1 (through ldconfig)"],
+        ),
+        ("/lib/x86_64-linux-gnu/libcuda.so.1", []),
+    ],
+)
+def test_a_stub_in_a_pasted_cache(judge: Judge, path: str, expected: list[str]) -> None:
+    assert said(judge(CACHE.format(path))["CUD012"]) == expected
+
+
+def test_a_compat_library_in_a_pasted_cache_has_no_version_to_judge(judge: Judge) -> None:
+    compat = "/usr/local/cuda-12.4/compat/libcuda.so.1"
+    result = judge(CACHE.format(compat), report(driver="550.90.07"))["CUD013"]
+    assert said(result) == ("unknown", f"{compat} has no version in its name")
+    assert said(judge(CACHE.format(compat).replace("libcuda", "libz"), report(driver="550.90.07"))["CUD013"]) == (
+        "unknown",
+        NOT_PASTED,
+    )
+
+
 HIDDEN = "GPU 0: NVIDIA A10 (UUID: GPU-1)\nCUDA_VISIBLE_DEVICES={}\n"
 
 
@@ -168,6 +220,35 @@ def test_the_torch_of_a_pasted_list_judges_allocator_keys(judge: Judge) -> None:
     assert said(result) == [
         "PYTORCH_CUDA_ALLOC_CONF holds nonsense, which torch 2.8 does not know: no torch release knows it"
     ]
+
+
+XID = "[ 3600.123456] NVRM: Xid (PCI:0000:17:00): {}, pid=812, name=python3, x\n"
+
+
+@pytest.mark.parametrize(("code", "outcomes"), [(79, ("found", "ok")), (31, ("ok", "found")), (43, ("ok", "found"))])
+def test_a_pasted_kernel_log_needs_no_card_beside_it(judge: Judge, code: int, outcomes: tuple[str, str]) -> None:
+    results = judge(XID.format(code))
+    assert (results["MON001"].outcome, results["MON002"].outcome) == outcomes
+    assert said(judge(report(driver="550.90.07"))["MON001"]) == ("unknown", NOT_PASTED)
+
+
+SHARED = "Filesystem 1K-blocks Used Available Use% Mounted on\ntmpfs {0} 0 {0} 0% /dev/shm\n"
+
+
+@pytest.mark.parametrize(("kib", "found"), [(65536, 1), (1 << 20, 0)])
+def test_a_pasted_shared_memory(judge: Judge, kib: int, found: int) -> None:
+    assert len(judge(SHARED.format(kib) + "GPU 0: NVIDIA A10\nGPU 1: NVIDIA A10\n")["MEM006"].findings) == found
+    assert judge(SHARED.format(kib) + "GPU 0: NVIDIA A10\n")["MEM006"].outcome == "skipped"
+    assert said(judge(SHARED.format(kib))["MEM006"]) == ("unknown", NOT_PASTED)
+
+
+def test_pasted_limits(judge: Judge) -> None:
+    limits = "Limit                     Soft Limit           Hard Limit           Units\n"
+    limits += "Max open files            1024                 1048576              files\n"
+    limits += "Max locked memory         {}              {}            bytes\n"
+    gpus = "GPU 0: NVIDIA A10\nGPU 1: NVIDIA A10\n"
+    assert judge(limits.format(65536, 65536) + gpus)["MEM007"].outcome == "found"
+    assert judge(limits.format("unlimited", "unlimited") + gpus)["MEM007"].outcome == "ok"
 
 
 def test_what_was_not_pasted_is_never_a_bad_sign(judge: Judge) -> None:

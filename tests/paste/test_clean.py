@@ -78,6 +78,10 @@ def test_lines_keep_their_numbers() -> None:
     assert list(lines("\n\na\r\n```\nb\n\n~~~ console\n  c  \n")) == [Line(3, "a"), Line(5, "b"), Line(8, "  c")]
 
 
+def test_a_line_of_control_characters_says_nothing() -> None:
+    assert list(lines("\t\0\nx\n\x1b[0m \x07\n")) == [Line(2, "x")]
+
+
 def test_an_old_macs_line_ends() -> None:
     assert list(lines("a\rb\rc")) == [Line(1, "a"), Line(2, "b"), Line(3, "c")]
 

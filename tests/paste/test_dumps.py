@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from provision.catalog import gpus
 from provision.fact import FACTS, NOT_PASTED, Missing, NotKnown, Snapshot
 from provision.facts.cpu import Cpu
 from provision.facts.driver import NvidiaDriver
@@ -404,6 +405,7 @@ EXPECTED: dict[str, tuple[tuple[str, ...], dict[str, Any], tuple[Any, ...]]] = {
                         uptime_seconds=4000.000001,
                     ),
                 ),
+                events=(),
             ),
         ),
     ),
@@ -473,3 +475,66 @@ def test_a_cut_dump_states_no_more_than_the_whole(name: str) -> None:
             if isinstance(value, tuple) or field in ("os_name", "torch_cuda"):
                 continue
             assert value in (whole_text[field], None, False), (field, place)
+
+
+FREE = "              total        used        free      shared  buff/cache   available\nMem:  {} 1 2 3 4 {}\n"
+
+
+@pytest.mark.parametrize(
+    ("total", "stated"),
+    [
+        ("131891696", 131891696 * 1024),  # kibibytes, the default
+        ("4000000", 4_000_000 * 1024),
+        ("3999999", None),  # free -m on a machine of 3.8 TiB, or kibibytes on one of 3.8 GiB
+        ("128800", None),  # free -m
+        ("125Gi", 125 * GIB),
+        ("125G", 125 * GIB),
+        ("1.5Ti", round(1.5 * 1024 * GIB)),
+    ],
+)
+def test_free_without_a_unit_is_only_read_where_it_is_clear(total: str, stated: int | None) -> None:
+    read = snapshot([("free", FREE.format(total, total))], []).known(Stated)
+    assert read is not None
+    assert (read.memory_total_bytes, read.memory_available_bytes) == (stated, stated)
+
+
+def test_a_log_without_kernel_messages_says_nothing_of_the_kernel() -> None:
+    assert snapshot([], [("log", "CUDA error: out of memory\n")]).get(KernelLog) == Missing(NOT_PASTED)
+
+
+def test_the_first_statement_stands() -> None:
+    read = snapshot([("a", "Nvidia driver version: 550.90.07\n"), ("b", "Nvidia driver version: 535.0\n")], [])
+    assert read.get(NvidiaDriver) == driver("550.90.07")
+
+
+@pytest.mark.parametrize(
+    ("name", "capability"),
+    [
+        ("NVIDIA GeForce RTX 4090", "8.9"),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", "8.9"),
+        ("NVIDIA RTX 6000 Ada Generation", "8.9"),
+        ("Quadro RTX 6000", None),  # Turing: not in the table
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "12.0"),
+        ("NVIDIA A100-SXM4-80GB", "8.0"),
+        ("NVIDIA A10", "8.6"),
+        ("NVIDIA A10G", "8.6"),
+        ("Tesla V100-SXM2-32GB", "7.0"),
+        ("NVIDIA H100 80GB HBM3", "9.0"),
+        ("NVIDIA GB200", "10.0"),
+        ("Tesla T4", "7.5"),
+        ("NVIDIA L4", "8.9"),
+        ("NVIDIA T400 4GB", None),
+        ("AMD Instinct MI300X", None),
+        ("", None),
+    ],
+)
+def test_a_name_has_the_compute_capability_of_its_model(name: str, capability: str | None) -> None:
+    assert gpus.compute_capability(name) == capability
+
+
+def test_of_two_models_in_a_name_the_longer_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {"RTX 6000": "7.5", "RTX 6000 Ada": "8.9", "X": "9.9"}
+    models = [gpus.GpuModel(name=n, compute_capability=c, source="s", date="d") for n, c in rows.items()]
+    monkeypatch.setattr(gpus, "models", lambda: {gpus._words(m.name): m for m in models})
+    assert gpus.compute_capability("X RTX 6000 Ada") == "8.9"
+    assert gpus.compute_capability("RTX 6000") == "7.5"

@@ -61,6 +61,21 @@ def test_a_bad_request_is_refused_in_one_line(change: dict[str, Any], message: s
     assert message in done.stderr and done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("given, meant", [("", "passive"), ("active", "active")])
+def test_threads_wait_without_spinning_unless_told_otherwise(given: str, meant: str) -> None:
+    """Before torch is there: libgomp reads the policy once, when it is loaded."""
+    code = (
+        "import os, sys; from smoke.__main__ import main; code = main(['--request', '/nowhere']);"
+        "print(code, 'torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])"
+    )
+    kept = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    chosen = {"OMP_WAIT_POLICY": given} if given else {}
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, cwd=PAYLOAD, env=kept | chosen, capture_output=True, text=True
+    )
+    assert done.stdout == f"2 False {meant}\n", done.stderr
+
+
 def test_a_request_that_is_not_json_is_refused(tmp_path: Path) -> None:
     done = run("{", tmp_path)
     assert done.returncode == 2 and "not JSON" in done.stderr and done.stderr.count("\n") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import subprocess
 import sys
@@ -48,6 +49,15 @@ def test_the_output_is_the_contracts_to_the_key(sample: SimpleNamespace) -> None
         "needed": {"driver": "580.65"},
         "fix": ["provision lock smoke-cu126", "or: install driver 580"],
     }
+
+
+def test_a_known_finding_and_a_waiver_without_effect_are_keys_more(sample: SimpleNamespace) -> None:
+    finding = dataclasses.replace(sample.RESULTS[0].findings[0], known=True)
+    late = dataclasses.replace(sample.RESULTS[0], findings=(finding,), waiver="the waiver ended")
+    document = machine.document("m", (late,), ())
+    VALIDATOR.validate(document)
+    (result,) = document["results"]
+    assert (result["waiver"], result["findings"][0]["known"]) == ("the waiver ended", True)
 
 
 def test_the_summary_counts_the_results(sample: SimpleNamespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,6 +49,14 @@ accepted: STO005 scratch: reviewed 2026-11-24
 1 ok, 2 found, 3 unknown, 1 skipped, 1 crashed, 1 accepted
 """
     )
+
+
+def test_a_waiver_without_effect_and_the_baseline_are_said(sample: SimpleNamespace) -> None:
+    finding = dataclasses.replace(sample.RESULTS[0].findings[0], known=True)
+    late = dataclasses.replace(sample.RESULTS[0], findings=(finding,), waiver="the waiver ended on 2026-01-01: moving")
+    shown = text.doctor("m", (late,), cause.causes((late,))).splitlines()
+    assert shown[2] == "error: driver-too-old-for-cuda (in the baseline) [CUD003]"
+    assert shown[-2] == "waiver: CUD003 driver-too-old: the waiver ended on 2026-01-01: moving"
 
 
 def test_a_healthy_machine_is_two_lines(sample: SimpleNamespace) -> None:

@@ -49,7 +49,11 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._parent = int(os.environ["PROVISION_PARENT"])
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:  # noqa: ARG002
-        if self._stop.exists() or os.getppid() != self._parent:
+        if os.getppid() != self._parent:
+            # Nobody waits for us, and between two tasks nothing of ours runs. Ansible's own way to end an interrupted run can
+            # hang in a thread for ever (seen with 2.19, 2026-11-24), and would keep the machine's lock with it.
+            os._exit(1)
+        if self._stop.exists():
             os.kill(os.getpid(), signal.SIGINT)
             return
         _tell({"start": task.get_name().strip()})

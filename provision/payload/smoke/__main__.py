@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -31,7 +32,18 @@ def prove(request: Request, out: TextIO) -> bool:
     return proved
 
 
+def wait_without_spinning() -> None:
+    """Let torch's threads sleep while they wait for each other, unless the user chose otherwise.
+
+    OpenMP's default is to spin, and a thread that spins on a busy machine keeps the one it waits for off the processor:
+    with both of 2 cores taken, LAT-P1 and ROL-P1 did not end in 150 s; so they took 36 s (2026-11-24). Read by libgomp when
+    torch is loaded, so this comes before.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
 def main(arguments: list[str] | None = None) -> int:
+    wait_without_spinning()
     parser = argparse.ArgumentParser(prog="smoke", description="Prove that this environment does what was promised.")
     parser.add_argument("--request", type=Path, required=True, help="request.json: what to prove, on which device")
     parser.add_argument("--out", type=Path, help="write the lines here instead of standard output")

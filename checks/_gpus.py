@@ -1,0 +1,67 @@
+"""How checks judge many GPUs of which some cannot be read, and questions that several of them ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from provision.check import Finding, NotApplicable
+from provision.fact import Absent, Missing
+from provision.facts.gpu_links import GpuLinks
+from provision.facts.gpus import Gpus
+from provision.facts.kernel_events import KernelEvent
+from provision.facts.log import KernelLog
+
+R = TypeVar("R")
+
+
+def each(gpus: Iterable[R], fields: str, nothing: str, judge: Callable[[R], Iterator[Finding]]) -> Iterator[Finding]:
+    """What ``judge`` finds on every GPU whose ``fields`` ("ecc ecc_pending") are known.
+
+    Nothing found and a field unread on some GPU: ``Missing`` with the driver's reason. No GPU has them: ``NotApplicable``
+    with ``nothing``.
+    """
+    names = fields.split()
+    every: list[Any] = list(gpus)
+    known = [gpu for gpu in every if all(getattr(gpu, name) is not None for name in names)]
+    found = [finding for gpu in known for finding in judge(gpu)]
+    yield from found
+    if found:
+        return
+    for gpu in every:
+        for name, reason in gpu.unread:
+            if name in names:
+                raise Missing(f"GPU {gpu.index}, {name}: {reason}")
+    if not known:
+        raise NotApplicable(nothing)
+
+
+def events(log: KernelLog, *kinds: str) -> list[KernelEvent]:
+    """What the kernel log holds of these kinds. Raises ``Missing`` for a log recorded without them."""
+    if log.events is None:
+        raise Missing("the kernel log was recorded before these messages were kept")
+    return [event for event in log.events if event.kind in kinds]
+
+
+def told(event: KernelEvent) -> dict[str, Any]:
+    """An event for programs."""
+    return {"kind": event.kind, "device": event.device, "times": event.times, "last": event.text}
+
+
+def named(gpus: Gpus | Absent | Missing, index: int) -> str:
+    """ "GPU 3 (0000:41:00.0)"; without the address where the driver's list is not known."""
+    known = gpus.gpus if isinstance(gpus, Gpus) else ()
+    return next((f"GPU {index} ({gpu.pci_address})" for gpu in known if gpu.index == index), f"GPU {index}")
+
+
+def several(number: int) -> None:
+    """Raises ``NotApplicable`` where there are no two."""
+    if number < 2:
+        raise NotApplicable("one GPU has no other to talk to")
+
+
+def over_nvlink(links: GpuLinks | Absent | Missing) -> bool:
+    """Whether every GPU has an NVLink that is up: traffic between them then stays off the PCIe bus."""
+    return (
+        isinstance(links, GpuLinks) and bool(links.gpus) and all(any(x.active for x in g.nvlinks) for g in links.gpus)
+    )

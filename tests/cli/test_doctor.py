@@ -1,0 +1,142 @@
+"""``provision doctor`` as a CI system calls it: formats, selection, waivers, baselines, expectations, exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from provision import check, road
+from provision.cli import main
+from provision.fact import PROBES, Absent, Missing, Snapshot
+from provision.facts import load
+from provision.reading import FORMATS
+from provision.report import formats
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(road, "now", lambda: "2026-11-24T12:00:00Z")
+    return tmp_path
+
+
+def snapshot(folder: Path, **facts: Any) -> str:
+    load()
+    known = dict.fromkeys(PROBES, Absent("not there")) | facts
+    (folder / "facts.json").write_text(json.dumps(Snapshot("gpu-07", known, "0").to_json()))
+    return str(folder / "facts.json")
+
+
+def doctor(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["doctor", *arguments], catch_exceptions=False)
+
+
+def outcomes(done: Result) -> dict[str, Any]:
+    return {r["code"]: r for r in json.loads(done.stdout)["results"]}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_goes_to_standard_output_and_to_a_file(folder: Path, form: str) -> None:
+    facts = snapshot(folder)
+    shown, written = doctor("--facts", facts, "--format", form), doctor("--facts", facts, "--format", form, "-o", "out")
+    assert shown.stdout == (folder / "out").read_text(encoding="utf-8") != ""
+    assert written.stdout == ""
+    assert shown.exit_code == written.exit_code
+
+
+def test_a_card_that_vanished_fails_and_is_not_skipped(folder: Path) -> None:
+    """[expect] is held to a machine on which no card is left on the bus and no driver is loaded."""
+    (folder / "provision.toml").write_text("[expect]\ngpus = 8\n")
+    done = doctor("--facts", snapshot(folder), "--select", "expected-gpus-missing", "--format", "json")
+    assert done.exit_code == 1
+    assert [r["outcome"] for r in outcomes(done).values()] == ["found"]
+    (folder / "provision.toml").write_text("")
+    done = doctor("--facts", snapshot(folder), "--select", "expected-gpus-missing", "--format", "json")
+    assert done.exit_code == 0
+
+
+def expect_eight(folder: Path, waiver: str) -> None:
+    codes = road.choose(["expected-gpus-missing"], [])
+    lines = [f'[[accept]]\ncode = "{code}"\nreason = "cards are on order"\n{waiver}\n' for code in codes]
+    (folder / "provision.toml").write_text("[expect]\ngpus = 8\n" + "".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("waiver", "code", "outcome", "says"),
+    [
+        ("", 0, "accepted", "accepted: {}: cards are on order"),
+        ("expires = 2026-11-24", 0, "accepted", "accepted: {}: cards are on order (until 2026-11-24)"),
+        ("expires = 2026-11-23", 1, "found", "waiver: {}: the waiver ended on 2026-11-23: cards are on order"),
+    ],
+)
+def test_a_waiver_is_shown_every_time_and_ends(folder: Path, waiver: str, code: int, outcome: str, says: str) -> None:
+    expect_eight(folder, waiver)
+    arguments = ("--facts", snapshot(folder), "--select", "expected-gpus-missing")
+    done = doctor(*arguments, "--format", "json")
+    assert done.exit_code == code
+    (result,) = outcomes(done).values()
+    assert result["outcome"] == outcome
+    assert says.format(f"{result['code']} {result['name']}") in doctor(*arguments).stdout.splitlines()
+
+
+def test_a_named_unknown_can_be_waived_and_is_still_said(folder: Path) -> None:
+    facts = snapshot(folder, KernelLog=Missing("permission denied"))
+    dark = doctor("--facts", facts, "--select", "MON", "--strict", "--format", "json")
+    assert dark.exit_code == 3
+    blind = [code for code, r in outcomes(dark).items() if r["outcome"] == "unknown"]
+    assert blind
+    lines = [f'[[accept]]\ncode = "{code}"\nreason = "no root here"\n' for code in blind]
+    (folder / "provision.toml").write_text("".join(lines))
+    done = doctor("--facts", facts, "--select", "MON", "--strict")
+    assert done.exit_code == 0
+    assert done.stdout.count("no root here (could not look: permission denied)") == len(blind)
+
+
+def test_a_waiver_of_no_check_is_refused(folder: Path) -> None:
+    (folder / "provision.toml").write_text('[[accept]]\ncode = "STO001x"\nreason = "a slip"\n')
+    done = doctor("--facts", snapshot(folder))
+    assert done.exit_code == 2
+    assert "waives 'STO001x', which is no check's code (did you mean \"STO001\"?)" in done.stderr
+
+
+def test_only_new_findings_fail_with_a_baseline(folder: Path) -> None:
+    (folder / "provision.toml").write_text("[expect]\ngpus = 8\n")
+    facts = snapshot(folder)
+    select = ("--facts", facts, "--select", "expected-gpus-missing")
+    assert doctor(*select, "--format", "json", "-o", "old.json").exit_code == 1
+    done = doctor(*select, "--baseline", "old.json")
+    assert done.exit_code == 0
+    assert "expected-gpus-missing (in the baseline)" in done.stdout
+    (folder / "provision.toml").write_text("[expect]\ngpus = 9\n")
+    assert doctor(*select, "--baseline", "old.json").exit_code == 1
+
+
+def test_a_baseline_that_is_none_is_refused_before_anything_is_looked_at(folder: Path) -> None:
+    (folder / "old.json").write_text("{}")
+    done = doctor("--baseline", "old.json")
+    assert (done.exit_code, done.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("kind", ["code", "name", "roadblock", "cause"])
+def test_selecting_and_ignoring_by_code_name_obstacle_and_cause(kind: str) -> None:
+    check.load()
+    one = check.CHECKS["CUD001"]
+    chosen = road.choose([getattr(one, kind)], [])
+    assert chosen == tuple(sorted(c.code for c in check.CHECKS.values() if getattr(c, kind) == getattr(one, kind)))
+    assert road.choose([], [getattr(one, kind)]) == tuple(sorted(set(check.CHECKS) - set(chosen)))
+
+
+def test_a_word_that_selects_nothing_names_the_nearest(folder: Path) -> None:
+    done = doctor("--facts", snapshot(folder), "--select", "driver-not-loadet")
+    assert done.exit_code == 2
+    assert 'did you mean "driver-not-loaded"?' in done.stderr
+
+
+def test_every_format_of_the_command_line_is_written() -> None:
+    shown = formats.Shown(machine="m", results=(), causes=(), snapshot=Snapshot("m", {}, "0"))
+    written = {form: formats.write(form, shown) for form in FORMATS}
+    assert len(set(written.values())) == len(FORMATS)

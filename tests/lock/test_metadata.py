@@ -1,0 +1,135 @@
+"""METADATA without the wheel, and the tables that follow from it, against a real index on the loopback interface."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomllib
+
+from provision import index
+from provision.catalog import refresh, tables
+from provision.errors import ChangeError
+from provision.index import IndexSettings
+from provision.lock import metadata
+from provision.lock.pages import Pages
+
+LINUX = "cp311-cp311-manylinux_2_28_x86_64"
+TODAY, LATER = datetime.date(2026, 11, 24), datetime.date(2027, 1, 2)
+OLDEST = {"torch": "2.0", "vllm": "0.4", "sglang": "0.4"}
+
+
+@pytest.fixture
+def wheels(tmp_path: Path, make_wheel: Callable[..., Path]) -> Path:
+    """Two torch releases, a withdrawn one, a pre-release, another platform; two engines."""
+    folder = tmp_path / "index"
+    linux = '; platform_system == "Linux"'
+    gpu = (f"nvidia-cuda-runtime-cu12==12.8.90{linux}", f"nvidia-cudnn-cu12==9.10.2.21{linux}", f"triton==3.5.0{linux}")
+    make_wheel(folder, "torch", "2.9.0", *gpu, f"nvidia-nccl-cu12==2.27.5{linux}", tag=LINUX)
+    make_wheel(folder, "torch", "2.0.1", tag="cp311-cp311-manylinux1_x86_64")
+    make_wheel(folder, "torch", "2.9.0", tag="cp312-cp312-macosx_11_0_arm64")
+    new = (f"cuda-toolkit[cublas,cudart]==13.2.2{linux}", "triton~=3.9.0", "nvidia-cudnn-cu13==9.26; extra == 'x'")
+    make_wheel(folder, "torch", "2.15.0", *new, tag=LINUX, content=os.urandom(3 << 20))
+    make_wheel(folder, "torch", "2.15.0", *new, tag="cp310-cp310-manylinux2014_x86_64")
+    make_wheel(folder, "torch", "2.15.0", *new, tag="cp313-cp313t-manylinux_2_28_x86_64")
+    for left_out in ("2.15.1", "2.16.0rc1", "1.13.0"):
+        make_wheel(folder, "torch", left_out, tag=LINUX)
+    for version, torch in (("0.5.0", "2.3.0"), ("0.5.1", "2.3.0"), ("0.6.0", "2.9.0")):
+        make_wheel(folder, "vllm", version, f"torch=={torch}", tag="cp38-abi3-manylinux1_x86_64")
+    make_wheel(folder, "sglang", "0.4.1", "torch==2.5.1; extra == 'srt'", "torch; extra == 'other'")
+    make_wheel(folder, "sglang", "0.5.0", "requests")
+    return folder
+
+
+def pages(served: Any) -> Pages:
+    return Pages(IndexSettings(index_url=served.url))
+
+
+@pytest.mark.parametrize("how", [{}, {"metadata": True}, {"json": False}, {"json": False, "metadata": True}], ids=str)
+def test_metadata_is_read_without_the_wheel(serve: Any, wheels: Path, how: dict[str, bool]) -> None:
+    served = serve(wheels, **how)
+    read = pages(served)
+    (wheel,) = (w for w in read.wheels("torch", "2.15.0") if LINUX in w.filename)
+    said = metadata.of(read, wheel)
+    assert (said["Name"], said["Version"]) == ("torch", "2.15.0")
+    assert any(path.endswith(".metadata") for path in served.asked) is bool(how.get("metadata"))
+    assert served.sent_bytes < 600_000 < (wheels / wheel.filename).stat().st_size
+
+
+def test_metadata_of_a_file_on_disk(wheels: Path) -> None:
+    read = Pages(IndexSettings(no_index=True, find_links=(str(wheels),)))
+    (wheel,) = read.wheels("vllm", "0.6.0")
+    assert metadata.of(read, wheel).get_all("Requires-Dist") == ["torch==2.9.0"]
+
+
+def test_an_index_without_ranges_is_said(serve: Any, wheels: Path) -> None:
+    read = pages(serve(wheels, ranges=False))
+    with pytest.raises(ChangeError, match=r"vllm-0.6.0-.*: the index answers no ranged request"):
+        metadata.of(read, read.wheels("vllm", "0.6.0")[0])
+
+
+def test_a_file_that_is_no_wheel_is_said(serve: Any, wheels: Path) -> None:
+    (wheels / f"torch-2.9.5-{LINUX}.whl").write_bytes(b"x" * 2000)
+    read = pages(serve(wheels))
+    with pytest.raises(ChangeError, match=r"torch-2.9.5-.*: its METADATA cannot be read: File is not a zip file"):
+        metadata.of(read, read.wheels("torch", "2.9.5")[0])
+
+
+def test_tables_follow_from_the_index(serve: Any, wheels: Path, tmp_path: Path) -> None:
+    withdrawn = f"torch-2.15.1-{LINUX}.whl"
+    moved = refresh.refresh(pages(serve(wheels, yanked=(withdrawn,))), tmp_path, TODAY, OLDEST)
+    releases = tomllib.loads((tmp_path / "torch_releases.toml").read_text())["release"]
+    assert [(r["torch"], r["pythons"], r["glibc"]) for r in releases] == [
+        ("2.0.1", ["3.11"], "2.5"),
+        ("2.9.0", ["3.11"], "2.28"),
+        ("2.15.0", ["3.10", "3.11"], "2.28"),
+    ]
+    assert [(r["cuda"], r["cudnn"], r["nccl"], r["triton"]) for r in releases] == [
+        ("", "", "", ""),
+        ("12.8", "9.10.2.21", "2.27.5", "3.5.0"),
+        ("13.2", "", "", "3.9.0"),
+    ]
+    pins = tomllib.loads((tmp_path / "engine_torch.toml").read_text())["pin"]
+    assert [(p["engine"], p["first"], p["last"], p["torch"], p["date"]) for p in pins] == [
+        ("vllm", "0.5.0", "0.5.1", "2.3.0", TODAY),
+        ("vllm", "0.6.0", "0.6.0", "2.9.0", TODAY),
+        ("sglang", "0.4.1", "0.4.1", "2.5.1", TODAY),
+    ]
+    assert len(moved) == 6 and moved[0] == "torch_releases.toml: new: torch 2.0.1"
+
+
+def test_a_second_refresh_writes_the_same_bytes_and_names_what_moved(
+    serve: Any, wheels: Path, tmp_path: Path, make_wheel: Callable[..., Path]
+) -> None:
+    refresh.refresh(pages(serve(wheels)), tmp_path, TODAY, OLDEST)
+    before = {f.name: f.read_bytes() for f in tmp_path.glob("*.toml")}
+    assert refresh.refresh(pages(serve(wheels)), tmp_path, LATER, OLDEST) == ()
+    assert {f.name: f.read_bytes() for f in tmp_path.glob("*.toml")} == before
+    make_wheel(wheels, "vllm", "0.6.1", "torch==2.15.0", tag="cp38-abi3-manylinux1_x86_64")
+    (wheels / f"torch-2.9.0-{LINUX}.whl").unlink()
+    moved = refresh.refresh(pages(serve(wheels)), tmp_path, LATER, OLDEST)
+    assert moved == ("torch_releases.toml: gone: torch 2.9.0", "engine_torch.toml: new: vllm from 0.6.1")
+    pins = tomllib.loads((tmp_path / "engine_torch.toml").read_text())["pin"]
+    assert {p["first"]: p["date"] for p in pins}["0.6.1"] == LATER
+
+
+def test_nothing_is_written_where_the_index_is_silent(serve: Any, wheels: Path, tmp_path: Path) -> None:
+    with pytest.raises(ChangeError, match="did not answer"):
+        refresh.refresh(Pages(IndexSettings(index_url="http://127.0.0.1:9/simple")), tmp_path, TODAY, OLDEST)
+    assert list(tmp_path.glob("*.toml")) == []
+
+
+@pytest.mark.network
+def test_the_newest_rows_kept_here_are_what_the_users_index_says(tmp_path: Path) -> None:
+    newest = sorted(tables.torch_releases().values(), key=lambda r: [int(x) for x in r.torch.split(".")])[-1]
+    only = {"torch": newest.torch, "vllm": "9999", "sglang": "9999"}
+    refresh.refresh(Pages(index.read()), tmp_path, TODAY, only)
+    rows = tomllib.loads((tmp_path / "torch_releases.toml").read_text())["release"]
+    (row,) = (r for r in rows if r["torch"] == newest.torch)
+    assert {k: v for k, v in row.items() if k != "date"} == {
+        f: list(v) if isinstance(v := getattr(newest, f), tuple) else v for f in row if f != "date"
+    }
