@@ -1,7 +1,8 @@
 """Causes, not lists: findings are grouped under their cause, and what a cause explains is listed under it.
 
 ``catalog/causes.toml`` holds one table per cause: ``line`` (what it is) and ``explains`` (the causes that follow
-from it). The relation is acyclic; a test walks it.
+from it). The relation is acyclic; a test walks it. Causes that are equally sure stand in the table's order, which goes
+from the driver up: what lies deeper is the likelier root.
 """
 
 from __future__ import annotations
@@ -67,12 +68,28 @@ def causes(results: Sequence[Result]) -> tuple[Cause, ...]:
     A finding, or a check that could not look, whose cause another active cause explains goes into that one's ``also``.
     """
     active = sorted({r.cause for r in results if r.outcome == "found"})
-    follows = {
-        name: sorted(other for other in active if other != name and name in explained_by(other)) for name in active
+    weight = {name: _weight(name, results) for name in active}
+    follows = {  # what is surer or graver than another does not hide behind it
+        name: [o for o in active if o != name and name in explained_by(o) and weight[o] <= weight[name]]
+        for name in active
     }
     roots = [name for name in active if not follows[name]]
     made = [_cause(name, results) for name in roots]
-    return tuple(sorted(made, key=lambda c: (_SEVERITY.index(c.severity), _CERTAINTY.index(c.certainty), c.codes)))
+    deep = {name: place for place, name in enumerate(table())}
+    return tuple(
+        sorted(
+            made,
+            key=lambda c: (_SEVERITY.index(c.severity), _CERTAINTY.index(c.certainty), deep.get(c.cause, -1), c.codes),
+        )
+    )
+
+
+def _weight(name: str, results: Sequence[Result]) -> tuple[int, int]:
+    """The severity that a cause will have and how sure it is; the smaller, the graver."""
+    own = [r for r in results if r.cause == name and r.outcome == "found"]
+    certainty = min(_CERTAINTY.index(f.certainty) for r in own for f in r.findings)
+    severity = min(_SEVERITY.index(r.severity) for r in own)
+    return (max(severity, 1) if certainty else severity), certainty
 
 
 def _cause(name: str, results: Sequence[Result]) -> Cause:

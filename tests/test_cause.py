@@ -64,11 +64,11 @@ class TestGrouping:
 
     def test_what_is_not_explained_stands_alone(self) -> None:
         found = [result("STO001", "no-heat"), result("STO002", "no-light")]
-        assert told(*found) == [("no-heat", ("STO001",), ()), ("no-light", ("STO002",), ())]
+        assert told(*found) == [("no-light", ("STO002",), ()), ("no-heat", ("STO001",), ())]  # the table's order
 
     def test_a_symptom_of_two_causes_is_under_both(self) -> None:
         found = [result("STO001", "leaking-roof"), result("STO002", "no-light"), result("STO003", "no-reading")]
-        assert told(*found) == [("leaking-roof", ("STO001",), ("STO003",)), ("no-light", ("STO002",), ("STO003",))]
+        assert told(*found) == [("no-light", ("STO002",), ("STO003",)), ("leaking-roof", ("STO001",), ("STO003",))]
 
     def test_an_unknown_that_an_active_cause_explains_goes_under_it(self) -> None:
         found = [result("STO001", "no-power"), result("STO002", "no-reading", "unknown")]
@@ -90,7 +90,7 @@ class TestGrouping:
         found = [result("STO001", "no-power"), result("STO002", "no-heat", outcome)]
         assert told(*found) == [("no-power", ("STO001",), ())]
 
-    def test_errors_come_before_warnings_before_notes_then_by_code(self) -> None:
+    def test_errors_come_before_warnings_before_notes_then_in_the_tables_order(self) -> None:
         found = [
             result("STO001", "no-heat", severity="note"),
             result("STO002", "leaking-roof", severity="warning"),
@@ -106,6 +106,18 @@ class TestGrouping:
             result("STO003", "leaking-roof", severity="warning"),
         ]
         assert [c.certainty for c in cause.causes(found)] == ["certain", "likely", "possible"]
+
+    def test_a_guess_takes_in_nothing_that_is_sure(self) -> None:
+        found = [
+            result("STO001", "no-power", certainty="likely", tell_apart=("look",)),
+            result("STO002", "no-light"),
+            result("STO003", "no-heat", certainty="possible", tell_apart=("feel it",)),
+        ]
+        assert told(*found) == [("no-light", ("STO002",), ()), ("no-power", ("STO001",), ("STO002", "STO003"))]
+
+    def test_a_warning_takes_in_no_error(self) -> None:
+        found = [result("STO001", "no-power", severity="warning"), result("STO002", "no-light")]
+        assert [c.cause for c in cause.causes(found)] == ["no-light", "no-power"]
 
     @pytest.mark.parametrize(("severity", "shown"), [("error", "warning"), ("warning", "warning"), ("note", "note")])
     def test_what_the_evidence_cannot_settle_is_no_error(self, severity: Severity, shown: str) -> None:

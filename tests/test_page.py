@@ -104,7 +104,7 @@ def test_json_of_a_word_is_what_the_word_finds() -> None:
     assert ([c["code"] for c in document["checks"]], document["proofs"], document["causes"]) == (["STO001"], [], [])
     document = json.loads(page.as_json("driver-not-loaded"))
     assert ([c["cause"] for c in document["causes"]], document["checks"]) == (["driver-not-loaded"], [])
-    assert document["causes"][0]["codes"] == ["CUD001"]
+    assert document["causes"][0]["codes"] == ["CUD001", "CUD100"]
     with pytest.raises(UsageError):
         page.as_json("no-such-thing-anywhere")
 

@@ -11,6 +11,7 @@ class Symptom:
     rule: str  # the row of provision/catalog/symptoms.toml that matched
     line: int  # where it stood in the log, from 1
     text: str  # the line, cleaned
+    captures: tuple[tuple[str, str], ...] = ()  # what the row's pattern named ("code", "79")
 
 
 @pasted
