@@ -7,12 +7,21 @@ from collections.abc import Iterator
 
 from provision.catalog import tables
 from provision.catalog.version import numbers, older
-from provision.check import ERROR, Finding, check
+from provision.check import ERROR, Finding, NotApplicable, check
 from provision.checks._words import listed
+from provision.fact import NOT_PASTED, Missing
 from provision.facts.stated import Stated
 
 _COMPAT = re.compile(r"(?:^|[:/])(?:cuda[\w.-]*/)?compat(?:[/\s:]|$)")
 _TOOLKIT = re.compile(r"/cuda-(\d+\.\d+)")
+
+
+def _set(stated: Stated, name: str) -> str:
+    """A variable's value. A text that leaves it out does not say that it is unset."""
+    try:
+        return dict(stated.env)[name]
+    except KeyError:
+        raise Missing(NOT_PASTED) from None
 
 
 @check("CUD140", ERROR, cause="compat-package-shadow")
@@ -28,7 +37,7 @@ def compat_first_in_stated_path(stated: Stated) -> Iterator[Finding]:
     ## Proof
     CUD-P2: every parameter of the model is on the GPU.
     """
-    path = dict(stated.env).get("LD_LIBRARY_PATH", "")
+    path = _set(stated, "LD_LIBRARY_PATH")
     if _COMPAT.search(path.split(":")[0]):
         yield Finding(
             f"LD_LIBRARY_PATH begins with {path.split(':')[0]}: its libcuda comes before the driver's own",
@@ -50,11 +59,11 @@ def stated_path_has_another_cuda(stated: Stated) -> Iterator[Finding]:
     ## Proof
     CUD-P4: a matrix product and a convolution on the GPU agree with the CPU.
     """
-    path = dict(stated.env).get("LD_LIBRARY_PATH", "")
+    path = _set(stated, "LD_LIBRARY_PATH")
     built = stated.torch_cuda
-    others = (
-        [] if built is None else sorted({v for v in _TOOLKIT.findall(path) if numbers(v)[:2] != numbers(built)[:2]})
-    )
+    if built is None:
+        raise Missing(NOT_PASTED)
+    others = sorted({v for v in _TOOLKIT.findall(path) if numbers(v)[:2] != numbers(built)[:2]})
     if others:
         yield Finding(
             f"LD_LIBRARY_PATH holds CUDA {listed(others)}; torch {stated.torch_version} was built for CUDA {built}",
@@ -77,8 +86,8 @@ def stated_visible_devices_not_a_device(stated: Stated) -> Iterator[Finding]:
     ## Proof
     CUD-P2: every parameter of the model is on the GPU.
     """
-    value = dict(stated.env).get("CUDA_VISIBLE_DEVICES")
-    first = None if value is None else value.split(",")[0].strip().strip("\"'")
+    value = _set(stated, "CUDA_VISIBLE_DEVICES")
+    first = value.split(",")[0].strip().strip("\"'")
     if first and not re.fullmatch(r"-?\d+|(?:GPU|MIG)-[\w./-]+|all|void", first):
         yield Finding(
             f"CUDA_VISIBLE_DEVICES is {value!r}, which names no device, so every GPU is hidden",
@@ -100,10 +109,11 @@ def stated_cards_differ_and_are_numbered(stated: Stated) -> Iterator[Finding]:
     ## Proof
     CUD-P2: every parameter of the model is on the GPU.
     """
-    given = dict(stated.env)
-    value = given.get("CUDA_VISIBLE_DEVICES", "")
+    value, order = _set(stated, "CUDA_VISIBLE_DEVICES"), dict(stated.env).get("CUDA_DEVICE_ORDER")
+    if not stated.gpus:
+        raise Missing(NOT_PASTED)
     models = sorted({gpu.name for gpu in stated.gpus})
-    if len(models) > 1 and re.match(r"\d", value) and given.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
+    if len(models) > 1 and re.match(r"\d", value) and order != "PCI_BUS_ID":
         yield Finding(
             f"CUDA_VISIBLE_DEVICES is {value} among {listed(models)}, and CUDA_DEVICE_ORDER is not PCI_BUS_ID",
             measured={"CUDA_VISIBLE_DEVICES": value, "models": models},
@@ -126,7 +136,9 @@ def stated_toolkit_of_another_major(stated: Stated) -> Iterator[Finding]:
     CUD-P4: a matrix product and a convolution on the GPU agree with the CPU.
     """
     have, built = stated.toolkit_version, stated.torch_cuda
-    if have and built and numbers(have)[0] != numbers(built)[0]:
+    if not have or not built:
+        raise Missing(NOT_PASTED)
+    if numbers(have)[0] != numbers(built)[0]:
         yield Finding(
             f"the CUDA toolkit is {have}; torch was built for CUDA {built}, and extensions need its major",
             measured={"toolkit": have},
@@ -148,20 +160,20 @@ def stated_driver_too_old_for_engine(stated: Stated) -> Iterator[Finding]:
     ## Proof
     CUD-P4: a matrix product and a convolution on the GPU agree with the CPU.
     """
-    if stated.driver_version is None or stated.torch_cuda is not None:
-        return  # a stated torch is judged itself
+    if stated.torch_cuda is not None:
+        raise NotApplicable("the stated torch is judged itself")
     packages = dict(stated.packages)
+    if stated.driver_version is None or not any(pin.engine in packages for pin in tables.pins()):
+        raise Missing(NOT_PASTED)
     for pin in tables.pins():
         version = packages.get(pin.engine)
         if version is None or older(version, pin.first) or older(pin.last, version):
             continue
-        release = ".".join(pin.torch.split(".")[:2])
-        majors = sorted(numbers(row.cuda)[0] for row in tables.wheels() if row.torch == release)
-        usual = max(majors, key=majors.count, default=None)  # what most builds of that torch are for
-        floor = None if usual is None else tables.minimum_driver(f"{usual}.0")
-        if floor is not None and older(stated.driver_version, floor):
+        release = tables.torch_releases().get(pin.torch)
+        floor = tables.minimum_driver(release.cuda) if release else None
+        if release and floor is not None and older(stated.driver_version, floor):
             yield Finding(
-                f"{pin.engine} {version} brings torch {pin.torch}, whose builds are for CUDA {usual}: "
+                f"{pin.engine} {version} brings torch {pin.torch}, whose default wheel is for CUDA {release.cuda}: "
                 f"driver {floor} or newer; it is {stated.driver_version}",
                 measured={"driver": stated.driver_version},
                 needed={"driver": floor},
@@ -181,7 +193,9 @@ def stated_torch_without_cuda(stated: Stated) -> Iterator[Finding]:
     ## Proof
     CUD-P1: the torch in the container is the accelerator's build.
     """
-    if stated.torch_without_cuda and stated.torch_version and stated.torch_version.endswith("+cpu"):
+    if stated.torch_version is None:
+        raise Missing(NOT_PASTED)
+    if stated.torch_without_cuda and stated.torch_version.endswith("+cpu"):
         yield Finding(
             f"torch {stated.torch_version} was built without CUDA",
             measured={"torch": stated.torch_version},

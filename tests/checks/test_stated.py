@@ -79,7 +79,7 @@ def test_cud144_a_toolkit_of_another_major(told: Any) -> None:
 def test_cud145_a_driver_too_old_for_the_engines_torch(told: Any) -> None:
     installed = (("vllm", "0.7.3"),)
     assert told("CUD145", driver_version="510.108.03", packages=installed) == [
-        "vllm 0.7.3 brings torch 2.5.1, whose builds are for CUDA 12: driver 525.60.13 or newer; it is 510.108.03"
+        "vllm 0.7.3 brings torch 2.5.1, whose default wheel is for CUDA 12.4: driver 525.60.13 or newer; it is 510.108.03"
     ]
     assert told("CUD145", driver_version="525.60.13", packages=installed) == []
     assert told("CUD145", driver_version="510.108.03", packages=installed, torch_cuda="11.8") == []
