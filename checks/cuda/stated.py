@@ -9,10 +9,24 @@ from provision.catalog import tables
 from provision.catalog.version import numbers, older
 from provision.check import ERROR, Finding, check
 from provision.checks._words import listed
+from provision.fact import Missing
 from provision.facts.stated import Stated
 
 _COMPAT = re.compile(r"(?:^|[:/])(?:cuda[\w.-]*/)?compat(?:[/\s:]|$)")
 _TOOLKIT = re.compile(r"/cuda-(\d+\.\d+)")
+
+
+def _variable(stated: Stated, name: str) -> str:
+    value = dict(stated.env).get(name)
+    if value is None:
+        raise Missing(f"{name} is not in what was pasted")
+    return value
+
+
+def _torch_cuda(stated: Stated) -> str:
+    if stated.torch_cuda is None:
+        raise Missing("what was pasted does not say what torch was built for")
+    return stated.torch_cuda
 
 
 @check("CUD140", ERROR, cause="compat-package-shadow")
@@ -28,7 +42,7 @@ def compat_first_in_stated_path(stated: Stated) -> Iterator[Finding]:
     ## Proof
     CUD-P2: every parameter of the model is on the GPU.
     """
-    path = dict(stated.env).get("LD_LIBRARY_PATH", "")
+    path = _variable(stated, "LD_LIBRARY_PATH")
     if _COMPAT.search(path.split(":")[0]):
         yield Finding(
             f"LD_LIBRARY_PATH begins with {path.split(':')[0]}: its libcuda comes before the driver's own",
@@ -50,7 +64,7 @@ def stated_path_has_another_cuda(stated: Stated) -> Iterator[Finding]:
     ## Proof
     CUD-P4: a matrix product and a convolution on the GPU agree with the CPU.
     """
-    path = dict(stated.env).get("LD_LIBRARY_PATH", "")
+    path = _variable(stated, "LD_LIBRARY_PATH")
     built = stated.torch_cuda
     others = (
         [] if built is None else sorted({v for v in _TOOLKIT.findall(path) if numbers(v)[:2] != numbers(built)[:2]})
@@ -77,8 +91,8 @@ def stated_visible_devices_not_a_device(stated: Stated) -> Iterator[Finding]:
     ## Proof
     CUD-P2: every parameter of the model is on the GPU.
     """
-    value = dict(stated.env).get("CUDA_VISIBLE_DEVICES")
-    first = None if value is None else value.split(",")[0].strip().strip("\"'")
+    value = _variable(stated, "CUDA_VISIBLE_DEVICES")
+    first = value.split(",")[0].strip().strip("\"'")
     if first and not re.fullmatch(r"-?\d+|(?:GPU|MIG)-[\w./-]+|all|void", first):
         yield Finding(
             f"CUDA_VISIBLE_DEVICES is {value!r}, which names no device, so every GPU is hidden",
@@ -101,7 +115,9 @@ def stated_cards_differ_and_are_numbered(stated: Stated) -> Iterator[Finding]:
     CUD-P2: every parameter of the model is on the GPU.
     """
     given = dict(stated.env)
-    value = given.get("CUDA_VISIBLE_DEVICES", "")
+    value = _variable(stated, "CUDA_VISIBLE_DEVICES")
+    if not stated.gpus:
+        raise Missing("what was pasted names no GPU")
     models = sorted({gpu.name for gpu in stated.gpus})
     if len(models) > 1 and re.match(r"\d", value) and given.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
         yield Finding(
@@ -125,8 +141,10 @@ def stated_toolkit_of_another_major(stated: Stated) -> Iterator[Finding]:
     ## Proof
     CUD-P4: a matrix product and a convolution on the GPU agree with the CPU.
     """
-    have, built = stated.toolkit_version, stated.torch_cuda
-    if have and built and numbers(have)[0] != numbers(built)[0]:
+    have, built = stated.toolkit_version, _torch_cuda(stated)
+    if have is None:
+        raise Missing("what was pasted names no CUDA toolkit")
+    if numbers(have)[0] != numbers(built)[0]:
         yield Finding(
             f"the CUDA toolkit is {have}; torch was built for CUDA {built}, and extensions need its major",
             measured={"toolkit": have},
@@ -148,7 +166,9 @@ def stated_driver_too_old_for_engine(stated: Stated) -> Iterator[Finding]:
     ## Proof
     CUD-P4: a matrix product and a convolution on the GPU agree with the CPU.
     """
-    if stated.driver_version is None or stated.torch_cuda is not None:
+    if stated.driver_version is None or not stated.packages:
+        raise Missing("what was pasted does not name both the driver and the packages")
+    if stated.torch_cuda is not None:
         return  # a stated torch is judged itself
     packages = dict(stated.packages)
     for pin in tables.pins():
@@ -181,7 +201,9 @@ def stated_torch_without_cuda(stated: Stated) -> Iterator[Finding]:
     ## Proof
     CUD-P1: the torch in the container is the accelerator's build.
     """
-    if stated.torch_without_cuda and stated.torch_version and stated.torch_version.endswith("+cpu"):
+    if stated.torch_version is None:
+        raise Missing("what was pasted names no torch")
+    if stated.torch_without_cuda and stated.torch_version.endswith("+cpu"):
         yield Finding(
             f"torch {stated.torch_version} was built without CUDA",
             measured={"torch": stated.torch_version},
