@@ -25,6 +25,7 @@ def test_the_second_says_who_holds_the_machine_waits_and_finds_nothing_to_do(roa
             assert len(road.runs) == runs
         finally:
             road.machine.run("kill", f"-{signal.SIGCONT.value}", str(process))
+            first.send_signal(signal.SIGCONT)  # nsenter stops with its child, and goes on only when it is told to
         with road.begin("up", PROVISION_WAIT="600") as second:
             _, first_said = first.communicate(timeout=600)
             out, second_said = second.communicate(timeout=600)
