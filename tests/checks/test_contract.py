@@ -64,6 +64,14 @@ def test_a_page_has_a_title_prose_a_fix_and_a_proof(code: str) -> None:
     )
 
 
+def test_no_fix_has_prose_after_pip_install() -> None:
+    """`pip install a torch built for this card` installs whatever is called "a", "built" and "for"."""
+    texts = [path.read_text() for path in sorted((HERE.parents[1] / "checks").rglob("*.py"))]
+    commands = [c for text in texts for c in re.findall(r'"(?:or: )?((?:python3 -m )?pip install [^"]*)"', text)]
+    assert len(commands) >= 5
+    assert [c for c in commands if re.search(r" (?:a|an|the|of|for|from|or) ", f"{c.partition('#')[0]} ")] == []
+
+
 def test_the_proofs_that_pages_name_are_there() -> None:
     from provision.payload.smoke.proof import load
 
