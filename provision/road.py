@@ -53,7 +53,8 @@ def read_snapshot(path: str) -> Snapshot:
     try:
         data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     except OSError as error:
-        raise UsageError(f"{path}: not a snapshot: {error}", "provision facts -o FILE") from None
+        what = (error.strerror or str(error)).lower()
+        raise UsageError(f"{path}: not a snapshot: {what}", "provision facts -o FILE") from None
     return parse_snapshot(data, path)
 
 
@@ -64,7 +65,9 @@ def parse_snapshot(data: bytes, origin: str) -> Snapshot:
     except RecursionError:  # "[[[[…": deeper than any snapshot
         raise UsageError(f"{origin}: not a snapshot: nested too deeply", "provision facts -o FILE") from None
     except ValueError as error:
-        raise UsageError(f"{origin}: not a snapshot: {error}", "provision facts -o FILE") from None
+        said = "it is empty" if not data.strip() else f"no JSON: {error}"
+        pasted = "provision facts -o FILE; pasted output goes to 'provision doctor --from', an error log to '--log'"
+        raise UsageError(f"{origin}: not a snapshot: {said}", pasted) from None
     return Snapshot.from_json(content, origin)
 
 

@@ -131,6 +131,16 @@ def test_selecting_and_ignoring_by_code_name_obstacle_and_cause(kind: str) -> No
     assert road.choose([], [getattr(one, kind)]) == tuple(sorted(set(check.CHECKS) - set(chosen)))
 
 
+def test_a_pasted_text_given_as_a_snapshot_is_sent_to_the_right_option(folder: Path) -> None:
+    (folder / "collect_env.txt").write_text("PyTorch version: 2.8.0\n")
+    done = doctor("--facts", "collect_env.txt")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "pasted output goes to 'provision doctor --from', an error log to '--log'" in done.stderr
+    done = doctor("--facts", ".")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == "provision: .: not a snapshot: is a directory\nnext: provision facts -o FILE\n"
+
+
 def test_several_words_may_stand_in_one_option() -> None:
     assert road.choose(["MEM001, disk-full"], []) == road.choose(["MEM001", "disk-full"], [])
     assert set(road.choose([], ["MEM,CUD"])) == {c for c in check.CHECKS if c[:3] not in ("MEM", "CUD")}
