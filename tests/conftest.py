@@ -39,6 +39,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in long]
 
 
+def pytest_configure() -> None:
+    # A run in the background of a script (`bash .ci/run &`) inherits an ignored Ctrl-C and hands it down to every child;
+    # the tests that press it then wait for nothing.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     if (HERE / "bench") in (collection_path, *collection_path.parents) and not config.getoption("--run-bench"):
         return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import struct
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from provision.payload.smoke.promise import promised_weight_bytes
+from provision.payload.smoke.promise import NF4_BLOCK, promised_weight_bytes, stored_tensors
 
 PAYLOAD = Path(__file__).parents[2] / "provision" / "payload"
 MODEL = PAYLOAD / "smoke" / "model"
@@ -63,8 +64,13 @@ def test_every_proof_holds_on_the_bundled_model(good: dict[str, Any], code: str)
 
 
 def test_the_promise_by_arithmetic_is_what_is_measured(good: dict[str, Any]) -> None:
-    for precision, promised in promised_weight_bytes(MODEL).items():
-        assert good["MEM-P3"]["measured"][precision] == pytest.approx(promised, rel=0.02)
+    expected = promised_weight_bytes(MODEL)
+    if "avx512_bf16" in Path("/proc/cpuinfo").read_text().split():
+        # There bitsandbytes repacks NF4 at the first call, with the scale of each block in bfloat16: two bytes less a block
+        # (bitsandbytes 0.50, functional.py, _convert_weight_packed_for_cpu; seen 2026-11-24).
+        quantised = [t.parameters for t in stored_tensors(MODEL) if t.is_quantised]
+        expected["nf4"] -= sum(2 * math.ceil(count / NF4_BLOCK) for count in quantised)
+    assert good["MEM-P3"]["measured"] == pytest.approx(expected, rel=0.002)
 
 
 def test_every_routed_expert_is_quantised(good: dict[str, Any]) -> None:

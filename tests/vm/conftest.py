@@ -76,7 +76,7 @@ class VirtualMachine:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         self._await_answer()
 
-    def run(self, command: str, check: bool = True, seconds: float = 600.0) -> subprocess.CompletedProcess[str]:
+    def run(self, command: str, check: bool = True, seconds: float = 1500.0) -> subprocess.CompletedProcess[str]:
         """A shell command as root."""
         done = subprocess.run(
             [*self._ssh(), command],

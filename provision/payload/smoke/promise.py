@@ -5,7 +5,8 @@ config.json and the headers of the safetensors files, never the weights.
 
 What is counted: float32 keeps four bytes a parameter. LLM.int8 keeps a byte, and a float32 scale for each row of a
 matrix. NF4 keeps half a byte, a float32 scale for each block of 64, and a table of sixteen float32 per matrix
-(bitsandbytes 0.50). Embeddings, norms, the router and the output head stay float32 in both.
+(bitsandbytes 0.50; on a processor with avx512_bf16 the scale becomes bfloat16 at the first call: two bytes less a block).
+Embeddings, norms, the router and the output head stay float32 in both.
 """
 
 from __future__ import annotations
