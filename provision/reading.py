@@ -22,7 +22,7 @@ JUDGING = (
         "--select",
         multiple=True,
         metavar="X",
-        help="Only these: a code, a prefix, a check's, an obstacle's or a cause's name.",
+        help="Only these: codes, prefixes, names of checks, obstacles or causes (A,B or repeated).",
     ),
     click.option("--ignore", multiple=True, metavar="X", help="All but these."),
     click.option("--strict", is_flag=True, help="Warnings and checks that could not look count too."),

@@ -53,7 +53,8 @@ def read_snapshot(path: str) -> Snapshot:
     try:
         data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     except OSError as error:
-        raise UsageError(f"{path}: not a snapshot: {error}", "provision facts -o FILE") from None
+        what = (error.strerror or str(error)).lower()
+        raise UsageError(f"{path}: not a snapshot: {what}", "provision facts -o FILE") from None
     return parse_snapshot(data, path)
 
 
@@ -64,7 +65,9 @@ def parse_snapshot(data: bytes, origin: str) -> Snapshot:
     except RecursionError:  # "[[[[…": deeper than any snapshot
         raise UsageError(f"{origin}: not a snapshot: nested too deeply", "provision facts -o FILE") from None
     except ValueError as error:
-        raise UsageError(f"{origin}: not a snapshot: {error}", "provision facts -o FILE") from None
+        said = "it is empty" if not data.strip() else f"no JSON: {error}"
+        pasted = "provision facts -o FILE; pasted output goes to 'provision doctor --from', an error log to '--log'"
+        raise UsageError(f"{origin}: not a snapshot: {said}", pasted) from None
     return Snapshot.from_json(content, origin)
 
 
@@ -134,16 +137,20 @@ def diagnose_pasted(snapshot: Snapshot, spec: Spec, codes: Iterable[str] | None,
 
 
 def choose(select: Iterable[str], ignore: Iterable[str]) -> tuple[str, ...]:
-    """Codes that the words select: a code, a prefix of codes, a check's name, an obstacle's or a cause's."""
+    """Codes that the words select: a code, a prefix of codes, a check's name, an obstacle's or a cause's; or several, ``A,B``."""
     check.load()
-    chosen = {c for word in select for c in _matching(word)} if (select := tuple(select)) else set(check.CHECKS)
-    return tuple(sorted(chosen - {c for word in ignore for c in _matching(word)}))
+    chosen = {c for word in _words(select) for c in _matching(word)} if (select := tuple(select)) else set(check.CHECKS)
+    return tuple(sorted(chosen - {c for word in _words(ignore) for c in _matching(word)}))
+
+
+def _words(given: Iterable[str]) -> list[str]:
+    return [word.strip() for several in given for word in several.split(",")]
 
 
 def _matching(word: str) -> set[str]:
     checks = check.CHECKS.values()
     found = {c.code for c in checks if word in (c.name, c.roadblock, c.cause) or c.code.startswith(word.upper())}
-    if not found:
+    if not found or not word:
         known = {*check.CHECKS, *BY_NAME, *(c.name for c in checks), *(c.cause for c in checks)}
         raise UsageError(f"no check is called {word!r}{codec.nearest(word, known)}", "provision explain --all")
     return found

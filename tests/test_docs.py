@@ -84,3 +84,15 @@ def test_every_rule_names_a_test_that_is_there() -> None:
     assert [number for number, row in rows if not re.search(r"`tests/[\w/]+\.py", row)] == []
     named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
     assert [pair for pair in named if f"def {pair[1]}(" not in (ROOT / pair[0]).read_text()] == []
+
+
+def test_the_readme_shows_what_the_doctor_says() -> None:
+    ((command, shown),) = re.findall(
+        r"^\$ provision ([^\n]*)\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "provision", *command.split()], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert shown.endswith("\n…\n")  # what follows counts checks, and a new check must not change the README
+    assert done.stdout.startswith(shown.removesuffix("…\n"))

@@ -84,7 +84,7 @@ def log_says_no_code_for_gpu(symptoms: Symptoms, stated: MaybeStated) -> Iterato
         "torch-arch-unsupported",
         (
             "python3 -c 'import torch; print(torch.cuda.get_arch_list(), torch.cuda.get_device_capability())'",
-            "pip install a torch built for this card",
+            "python3 -m pip install --force-reinstall torch --index-url INDEX   # of builds with code for this card",
         ),
         ("python3 -c 'import torch; print(torch.cuda.get_arch_list(), torch.cuda.get_device_capability())'",),
     )
@@ -106,7 +106,7 @@ def log_says_build_without_cuda(symptoms: Symptoms, stated: MaybeStated) -> Iter
         symptoms,
         stated,
         "torch-cpu-build",
-        ("python3 -m pip install --force-reinstall torch --index-url of a CUDA build",),
+        ("python3 -m pip install --force-reinstall torch --index-url INDEX   # of CUDA builds",),
         (
             "python3 -c 'import torch; print(torch.__version__, torch.version.cuda)'   # None: a CPU build",
             "nvidia-smi",

@@ -106,7 +106,7 @@ def log_says_driver_too_old(symptoms: Symptoms, stated: MaybeStated) -> Iterator
         "driver-too-old-for-cuda",
         (
             "nvidia-smi   # its CUDA Version is the newest that this driver runs",
-            "pip install torch --index-url of the driver's CUDA, or a newer driver",
+            "or: python3 -m pip install --force-reinstall torch --index-url INDEX   # of a CUDA that the driver runs",
         ),
     )
 

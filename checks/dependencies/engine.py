@@ -131,7 +131,7 @@ def engine_does_not_answer(engines: ContainerEngines, docker: Docker | Absent | 
 
     ## Fix
     Permission: run with sudo. (Members of the group docker are root on this machine in effect: add with care.)
-    No answer: restart the engine.
+    No answer: restart the engine. No socket: the engine was told to listen elsewhere; set DOCKER_HOST to that.
 
     ## Proof
     DEP-P1: the image is built and what is installed in it is the lock.
@@ -139,12 +139,17 @@ def engine_does_not_answer(engines: ContainerEngines, docker: Docker | Absent | 
     if not any(one.running for one in _engines(engines)):
         raise NotApplicable("no Docker engine runs (DEP001, DEP004)")
     if not isinstance(docker, Docker):
-        denied = "permission denied" in docker.reason
+        if "permission denied" in docker.reason:
+            fix: tuple[str, ...] = ("sudo provision up",)
+        elif isinstance(docker, Absent):
+            fix = ("ps -ww -C dockerd -o args=   # -H says where it listens", "export DOCKER_HOST=unix://PATH")
+        else:
+            fix = ("systemctl restart docker   # without systemd: stop and start dockerd",)
         yield Finding(
             f"the Docker engine runs and cannot be asked: {docker.reason}",
             measured={"reason": docker.reason},
             needed={"answer": True},
-            fix=("sudo provision up",) if denied else ("systemctl restart docker",),
+            fix=fix,
         )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from provision.catalog import tables
 from provision.check import WARNING, Finding, NotApplicable, check
 from provision.checks._words import listed, size
+from provision.facts.environment import Environment
 from provision.facts.memory_settings import MemorySettings
 from provision.facts.native import Preloaded
 from provision.plan import GpuMemory
@@ -83,4 +84,26 @@ def preloaded_library_not_there(preloaded: Preloaded) -> Iterator[Finding]:
             measured={"lacking": list(preloaded.lacking)},
             needed={"lacking": []},
             fix=('echo "$LD_PRELOAD"', "ldconfig -p | grep -e tcmalloc -e jemalloc"),
+        )
+
+
+@check("FRG053", WARNING, cause="debug-switch-left-on")
+def allocator_keeps_nothing(environment: Environment) -> Iterator[Finding]:
+    """PYTORCH_NO_CUDA_MEMORY_CACHING makes torch ask the driver for every tensor.
+
+    It is set so that memory checkers see every allocation. Without torch's cache each tensor is a cudaMalloc and a cudaFree,
+    and the latter waits for the whole GPU. Settings of the caching allocator have no effect.
+
+    ## Fix
+    Take the variable out of the session, the unit or the container.
+
+    ## Proof
+    FRG-P1: loading, running and dropping a model again and again does not grow the process, with the planned setting.
+    """
+    if dict(environment.variables).get("PYTORCH_NO_CUDA_MEMORY_CACHING") == "1":
+        yield Finding(
+            "PYTORCH_NO_CUDA_MEMORY_CACHING is 1: torch asks the driver for every tensor",
+            measured={"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"},
+            needed={"PYTORCH_NO_CUDA_MEMORY_CACHING": None},
+            fix=("unset PYTORCH_NO_CUDA_MEMORY_CACHING",),
         )

@@ -212,3 +212,27 @@ def more_threads_than_processors(environment: Environment, cpu: Cpu, group: Cont
             needed={"at_most": may},
             fix=(f"export OMP_NUM_THREADS={may}",),
         )
+
+
+@check("LAT057", WARNING, cause="debug-switch-left-on")
+def kernels_wait_for_each_other(environment: Environment) -> Iterator[Finding]:
+    """CUDA_LAUNCH_BLOCKING makes every kernel wait for the one before it.
+
+    It is set to find out which kernel failed, and often stays in the shell's or the service's settings. The processor then
+    stands still while each kernel runs, and the next is launched only afterwards: decoding, which is thousands of short
+    kernels, suffers most.
+
+    ## Fix
+    Take the variable out of the session, the unit or the container.
+
+    ## Proof
+    LAT-P1: tokens per second in every precision at or above the floor.
+    """
+    said = dict(environment.variables).get("CUDA_LAUNCH_BLOCKING", "")
+    if said.strip() == "1":
+        yield Finding(
+            "CUDA_LAUNCH_BLOCKING is 1: every kernel waits for the one before it",
+            measured={"CUDA_LAUNCH_BLOCKING": said.strip()},
+            needed={"CUDA_LAUNCH_BLOCKING": "0"},
+            fix=("unset CUDA_LAUNCH_BLOCKING",),
+        )

@@ -209,7 +209,8 @@ def file_system_does_not_answer(mounts: Mounts) -> Iterator[Finding]:
     """A mounted file system does not answer.
 
     A network file system whose server is gone blocks every process that touches it, in a state that cannot be killed.
-    An engine that looks for weights there hangs at its start without a message.
+    An engine that looks for weights there hangs at its start without a message. One that this user may not look into is
+    not judged.
 
     ## Fix
     Bring the server back, or unmount it (`umount -l` lets go of it even while it hangs).
@@ -217,8 +218,12 @@ def file_system_does_not_answer(mounts: Mounts) -> Iterator[Finding]:
     ## Proof
     None: it is somebody else's server. `provision doctor --select STO007` asks again.
     """
-    for mount in mounts.mounts:
-        if mount.unreachable is not None:
+    silent = [mount for mount in mounts.mounts if mount.unreachable is not None]
+    closed = [mount for mount in silent if (mount.unreachable or "").endswith("permission denied")]
+    if closed and len(closed) == len(silent):
+        raise Missing(listed([f"{mount.mount_point}: permission denied" for mount in closed]))
+    for mount in silent:
+        if mount not in closed:
             yield Finding(
                 f"{mount.mount_point} ({mount.filesystem}) does not answer: {mount.unreachable}",
                 measured={"mount_point": mount.mount_point},

@@ -26,5 +26,5 @@ class Fired:
 
 @functools.cache
 def fired() -> dict[str, Fired]:
-    """Every check's code to its evidence."""
+    """The codes that have a row, to their evidence; a check without one is unproven."""
     return tables.read("fired.toml", dict[str, Fired])

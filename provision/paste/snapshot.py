@@ -28,7 +28,8 @@ MACHINE = "pasted"
 def snapshot(dumps: Sequence[tuple[str, str]], logs: Sequence[tuple[str, str]]) -> Snapshot:
     """The facts in ``dumps`` and ``logs``, each a name for messages and its text.
 
-    Facts must be registered (``facts.load()``). Raises ``UsageError`` for a dump in which nothing is recognised.
+    Facts must be registered (``facts.load()``). Raises ``UsageError`` for a dump in which nothing is recognised and for
+    an empty log.
     """
     draft = Draft()
     for name, text in dumps:
@@ -36,7 +37,7 @@ def snapshot(dumps: Sequence[tuple[str, str]], logs: Sequence[tuple[str, str]]) 
     facts: dict[str, Any] = dict.fromkeys(FACTS, Missing(NOT_PASTED))
     facts["Symptoms"] = Absent("no log was pasted")
     if logs:
-        logged = [line for _, text in logs for line in lines(text)]
+        logged = [line for name, text in logs for line in _logged(name, text)]
         facts["Symptoms"] = symptoms.find(logged)
         seen = _kernel_lines(logged)
         if seen is not None:
@@ -59,6 +60,13 @@ def _read(name: str, texts: list[str], draft: Draft) -> None:
             f"{name}: {what}; expected the output of one of: {recognise.known()}. An error message goes to --log"
         )
     draft.sources += [f"{kind} in {name}" for kind in dict.fromkeys(recognised)]
+
+
+def _logged(name: str, text: str) -> list[Line]:
+    read = list(lines(text))
+    if not read:  # nothing was looked at, and that is not "nothing wrong"
+        raise UsageError(f"{name}: it is empty; expected an error log or a traceback")
+    return read
 
 
 def _kernel_lines(logged: Iterable[Line]) -> KernelLog | None:

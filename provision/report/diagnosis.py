@@ -15,11 +15,19 @@ CODES_SHOWN = 6  # of one reason: a machine without a driver has thirty checks t
 REASONS_SHOWN = 8
 
 
-def verdict(causes: Iterable[Cause]) -> str:
-    """``2 causes: 1 error, 1 warning``, or ``nothing wrong``."""
+def verdict(causes: Iterable[Cause], results: Sequence[Result]) -> str:
+    """``2 causes: 1 error, 1 warning``. ``nothing wrong`` is said only of a machine at which every check could look."""
     found = list(causes)
-    if not found:
+    blind = [r.reason for r in results if r.outcome in ("unknown", "crashed")]
+    if not found and not blind:
         return "nothing wrong"
+    if not found:
+        pasted = set(blind) == {NOT_PASTED}
+        return (
+            "nothing found in what was pasted"
+            if pasted
+            else f"nothing found; {plural(len(blind), 'check')} could not look"
+        )
     counts = [(sum(c.severity == severity for c in found), severity) for severity in typing.get_args(Severity)]
     return f"{plural(len(found), 'cause')}: " + ", ".join(plural(n, severity) for n, severity in counts if n)
 

@@ -68,7 +68,7 @@ def _context(
         "machine": machine,
         "results": results,
         "causes": causes,
-        "verdict": verdict(causes),
+        "verdict": verdict(causes, results),
         "line_of": line_of,
         "known": lambda one: in_baseline(one, results),
         "also": lambda one: [names.get(code, code) for code in one.also],

@@ -26,7 +26,7 @@ _ADDRESS = re.compile(r"\S*(?:@|://|\bwww\.)\S*")
 
 def document(shown: Shown) -> str:
     """``provision doctor --format markdown``."""
-    lines = [f"### provision doctor: {inline(verdict(shown.causes))}", ""]
+    lines = [f"### provision doctor: {inline(verdict(shown.causes, shown.results))}", ""]
     for one in shown.causes:
         lines += _cause(one, shown.results)
     blind = [(", ".join(r.code for r in those), reason) for reason, those in blind_reasons(shown.results, shown.causes)]

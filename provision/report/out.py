@@ -14,7 +14,7 @@ from provision.report.layout import Style
 
 def style() -> Style:
     """How standard output wants its text: colour and wrapping on a terminal only; NO_COLOR and TERM=dumb are obeyed."""
-    if not sys.stdout.isatty():
+    if sys.stdout is None or not sys.stdout.isatty():
         return Style()
     color = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return Style(color=color, width=min(shutil.get_terminal_size().columns, 120))
@@ -48,6 +48,8 @@ def emit(text: str, path: str | os.PathLike[str] | None = None) -> None:
 
 
 def _print(document: str) -> None:
+    if sys.stdout is None:  # `>&-`, or a service without one
+        raise ProvisionError("standard output cannot be written: it is closed", "give -o FILE")
     encoding = sys.stdout.encoding or "utf-8"
     try:
         sys.stdout.write(document.encode(encoding, "backslashreplace").decode(encoding))

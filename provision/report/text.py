@@ -36,7 +36,7 @@ def error(problem: ProvisionError, style: Style = PLAIN) -> str:
 
 def doctor(machine: str, results: Sequence[Result], causes: Sequence[Cause], style: Style = PLAIN) -> str:
     """One screen: causes first, then what could not be looked at, then what is waived, the counts last."""
-    lines = [f"{style.paint(clean(machine), 'head')}: {verdict(causes)}", ""]
+    lines = [f"{style.paint(clean(machine), 'head')}: {verdict(causes, results)}", ""]
     for one in causes:
         lines += cause_block(one, results, style)
     lines += blind_block(results, causes, style)

@@ -77,7 +77,12 @@ def test_dep005_tells_permission_from_silence(run_check: Any) -> None:
     denied = run_check("DEP005", {Docker: Missing("docker.sock: permission denied")})
     silent = run_check("DEP005", {Docker: Missing("docker.sock gave no answer in 2 s")})
     assert denied.findings[0].fix == ("sudo provision up",)
-    assert silent.findings[0].fix == ("systemctl restart docker",)
+    assert silent.findings[0].fix == ("systemctl restart docker   # without systemd: stop and start dockerd",)
+    elsewhere = run_check("DEP005", {Docker: Absent("/var/run/docker.sock is not there")})
+    assert elsewhere.findings[0].fix == (
+        "ps -ww -C dockerd -o args=   # -H says where it listens",
+        "export DOCKER_HOST=unix://PATH",
+    )
 
 
 def test_dep005_leaves_an_engine_that_is_down_to_dep004(a: Any, run_check: Any) -> None:

@@ -306,3 +306,10 @@ def test_torch_names_neither_the_variable_nor_the_colon(torch_says: dict[str, st
 @pytest.mark.torch
 def test_torch_follows_the_old_name_when_both_are_set(torch_says: dict[str, str]) -> None:
     assert torch_says["both"] == "max_split_size_mb:64"
+
+
+@pytest.mark.parametrize(("value", "found"), [(None, 0), ("1", 1)])
+def test_frg053_wants_torchs_cache(a: Any, messages: Any, value: str | None, found: int) -> None:
+    variables = () if value is None else (("PYTORCH_NO_CUDA_MEMORY_CACHING", value),)
+    said = ["PYTORCH_NO_CUDA_MEMORY_CACHING is 1: torch asks the driver for every tensor"]
+    assert messages("FRG053", a(Environment, variables=variables)) == said[:found]

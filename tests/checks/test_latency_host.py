@@ -1,4 +1,4 @@
-"""LAT050 to LAT056: both sides of every threshold, with the exact words."""
+"""LAT050 to LAT057: both sides of every threshold, with the exact words."""
 
 from __future__ import annotations
 
@@ -109,3 +109,16 @@ def test_lat056_wants_no_more_threads_than_can_run(
 ) -> None:
     environment = a(Environment, variables=(("OMP_NUM_THREADS", threads),))
     assert messages("LAT056", environment, a(ControlGroup, cpus=cpus)) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (None, []),
+        ("0", []),
+        ("1", ["CUDA_LAUNCH_BLOCKING is 1: every kernel waits for the one before it"]),
+    ],
+)
+def test_lat057_wants_kernels_launched_ahead(a: Any, messages: Any, value: str | None, said: list[str]) -> None:
+    variables = () if value is None else (("CUDA_LAUNCH_BLOCKING", value),)
+    assert messages("LAT057", a(Environment, variables=variables)) == said

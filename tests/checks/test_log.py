@@ -362,3 +362,16 @@ def test_lat101_numa_or_cpu_governor(told: Any) -> None:
         "line 1: memory or threads are on the wrong processor, or the processor saves power: libnuma: Warning: set_mempolicy: Operation not permitted"
     ]
     assert told("LAT101", "NUMA node(s): 2") == []
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("CUD108", "The current process just got forked. Disabling parallelism to avoid deadlocks...\n"),
+        ("CUD107", "The current process just got forked. Disabling parallelism to avoid deadlocks...\n"),
+        ("MEM100", "dockerd: OOM score adjustment of container 4f1c: 500\n"),
+        ("MEM100", "kubelet: oom_score_adj 985; oom score adjust set\n"),
+    ],
+)
+def test_what_is_done_against_a_fault_is_none(told: Any, code: str, text: str) -> None:
+    assert told(code, text) == []

@@ -109,3 +109,14 @@ def test_sto007_names_every_mount_that_does_not_answer(a: Any, messages: Any) ->
     dead = a(Mount, mount_point="/models", filesystem="nfs4", unreachable="stat gave no answer in 2 s")
     said = messages("STO007", a(Mounts, mounts=(a(Mount), dead)))
     assert said == ["/models (nfs4) does not answer: stat gave no answer in 2 s"]
+
+
+def test_sto007_does_not_tell_a_user_to_unmount_what_he_may_not_look_into(
+    a: Any, messages: Any, run_check: Any
+) -> None:
+    closed = a(Mount, mount_point="/srv/a", unreachable="/srv/a: permission denied")
+    result = run_check("STO007", a(Mounts, mounts=(a(Mount), closed)))
+    assert (result.outcome, result.reason) == ("unknown", "/srv/a: permission denied")
+    dead = a(Mount, mount_point="/models", filesystem="nfs4", unreachable="stat gave no answer in 2 s")
+    said = messages("STO007", a(Mounts, mounts=(closed, dead)))
+    assert said == ["/models (nfs4) does not answer: stat gave no answer in 2 s"]

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from provision import check, road
 from provision.cli import main
+from provision.errors import UsageError
 from provision.fact import PROBES, Absent, Missing, Snapshot
 from provision.facts import load
 from provision.reading import FORMATS
@@ -128,6 +129,27 @@ def test_selecting_and_ignoring_by_code_name_obstacle_and_cause(kind: str) -> No
     chosen = road.choose([getattr(one, kind)], [])
     assert chosen == tuple(sorted(c.code for c in check.CHECKS.values() if getattr(c, kind) == getattr(one, kind)))
     assert road.choose([], [getattr(one, kind)]) == tuple(sorted(set(check.CHECKS) - set(chosen)))
+
+
+def test_a_pasted_text_given_as_a_snapshot_is_sent_to_the_right_option(folder: Path) -> None:
+    (folder / "collect_env.txt").write_text("PyTorch version: 2.8.0\n")
+    done = doctor("--facts", "collect_env.txt")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "pasted output goes to 'provision doctor --from', an error log to '--log'" in done.stderr
+    done = doctor("--facts", ".")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == "provision: .: not a snapshot: is a directory\nnext: provision facts -o FILE\n"
+
+
+def test_several_words_may_stand_in_one_option() -> None:
+    assert road.choose(["MEM001, disk-full"], []) == road.choose(["MEM001", "disk-full"], [])
+    assert set(road.choose([], ["MEM,CUD"])) == {c for c in check.CHECKS if c[:3] not in ("MEM", "CUD")}
+
+
+@pytest.mark.parametrize("word", ["", "MEM001,", " "])
+def test_an_empty_word_selects_nothing_and_not_everything(word: str) -> None:
+    with pytest.raises(UsageError, match="no check is called ''"):
+        road.choose([word], [])
 
 
 def test_a_word_that_selects_nothing_names_the_nearest(folder: Path) -> None:

@@ -115,13 +115,15 @@ def test_no_ports_no_finding() -> None:
 
 def test_a_session_with_limits_and_variables_that_are_wrong() -> None:
     found = doctor(
-        "MEM054", "FRG052", "LAT056", "DEP062", "ISO062",
+        "MEM054", "FRG052", "FRG053", "LAT056", "LAT057", "DEP062", "ISO062",
         before="ulimit -v 16777216",
         LD_PRELOAD="/nowhere/libjemalloc.so.2", OMP_NUM_THREADS="4096",
+        CUDA_LAUNCH_BLOCKING="1", PYTORCH_NO_CUDA_MEMORY_CACHING="1",
         PIP_BREAK_SYSTEM_PACKAGES="1", PIP_EXTRA_INDEX_URL="https://one.example/simple", PIP_TRUSTED_HOST="two.example",
     )  # fmt: skip
     assert found["MEM054"][1][0].startswith("a process may use 16.0 GiB of address space")
     assert found["FRG052"] == ("found", ["LD_PRELOAD names /nowhere/libjemalloc.so.2, which is not there"])
+    assert (found["FRG053"][0], found["LAT057"][0]) == ("found", "found")
     assert found["LAT056"][1][0].startswith("OMP_NUM_THREADS is 4096; ")
     assert "break-system-packages is set in pip's settings (environment)" in found["DEP062"][1]
     assert (

@@ -106,9 +106,10 @@ def test_a_snapshot_with_any_part_exchanged_loads_or_is_refused(data: st.DataObj
     ("data", "why"),
     [
         (b"[" * 100_000, "nested too deeply"),
-        (b"\xff\xfe", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
-        (b'{"schema": ' + b"9" * 5000 + b"}", "Exceeds the limit (4300 digits) for integer string conversion"),
-        (b"", "Expecting value: line 1 column 1 (char 0)"),
+        (b"\xff\xfe", "no JSON: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+        (b'{"schema": ' + b"9" * 5000 + b"}", "no JSON: Exceeds the limit (4300 digits) for integer string conversion"),
+        (b"PyTorch version: 2.8.0\n", "no JSON: Expecting value: line 1 column 1 (char 0)"),
+        (b" \n", "it is empty"),
     ],
 )
 def test_what_is_no_snapshot_is_said_in_one_line(data: bytes, why: str) -> None:

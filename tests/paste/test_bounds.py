@@ -90,6 +90,8 @@ DUMPS = {
     *("GPUs", "tags", "words", "a log"),
 }
 
+EMPTY = {"empty lines", "open escapes"}  # nothing is left of these
+
 
 @pytest.mark.parametrize("name", NOISE)
 def test_megabytes_of_noise(name: str, tmp_path: Path) -> None:
@@ -97,7 +99,9 @@ def test_megabytes_of_noise(name: str, tmp_path: Path) -> None:
     file.write_bytes(NOISE[name]())
     option = "--from" if name in DUMPS else "--log"
     status, said, seconds, mib = measured(option, str(file))
-    assert status in ((0, 1) if option == "--log" else (0, 1, 2)), said
+    if option == "--log":
+        assert status in ((2,) if name in EMPTY else (0, 1)), said
+    assert status in (0, 1, 2), said
     assert "Traceback" not in said
     assert len(said.splitlines()) == (1 if status == 2 else 0), said
     assert mib < MIB

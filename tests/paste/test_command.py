@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 from pathlib import Path
 
@@ -47,7 +49,7 @@ def test_json_keeps_the_contract(doctor) -> None:
 
 def test_the_text_groups_what_was_not_pasted_into_one_line(doctor, judge) -> None:
     done = doctor("--from", "-", text="Nvidia driver version: 550.90.07\n")
-    assert done.stdout.splitlines()[0] == "pasted: nothing wrong"
+    assert done.stdout.splitlines()[0] == "pasted: nothing found in what was pasted"
     unknown = sum(r.reason == NOT_PASTED for r in judge("Nvidia driver version: 550.90.07\n").values())
     assert unknown > 20
     assert f"  not looked at: only what was pasted was read ({unknown} checks)" in done.stdout.splitlines()
@@ -92,7 +94,7 @@ def test_select_works_on_what_was_pasted(doctor) -> None:
 
 
 def test_a_log_may_be_anything(doctor) -> None:
-    for text in ("", "one line", b"\xff\xfe\xff\xff\x00"):
+    for text in ("one line", b"\xff\xfe\xff\xff\x00"):
         assert doctor("--log", "-", text=text).exit_code == 0
 
 
@@ -146,6 +148,7 @@ def test_kernel_messages_in_a_log_are_the_kernels(doctor) -> None:
             f"provision: standard input: it is empty; expected the output of one of: {recognise.known()}. "
             "An error message goes to --log",
         ),
+        (("--log", "-"), " \n\n", "provision: standard input: it is empty; expected an error log or a traceback"),
         (
             ("--from", "-", "--facts", "facts.json"),
             "x",
@@ -159,3 +162,28 @@ def test_errors_name_the_file_and_what_was_expected(
 ) -> None:
     done = doctor(*arguments, text=text)
     assert (done.exit_code, done.stderr, done.stdout) == (2, f"{said}\n", "")
+
+
+@pytest.mark.parametrize("option", ["--from", "--log"])
+def test_what_is_not_text_is_refused_and_not_judged(doctor, option: str) -> None:
+    """A gzip'd log has words in it only by chance; "slow storage" was read out of one."""
+    packed = gzip.compress("\n".join(hashlib.sha256(bytes([n])).hexdigest() for n in range(200)).encode())
+    done = doctor(option, "-", text=packed)
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"provision: {option} standard input: it is not text; expected a file with ")
+    assert done.stderr.endswith(", unpacked\n")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\0" * 4096 + b"RuntimeError: CUDA error: out of memory\n",  # what a file system leaves after a power failure
+        "RuntimeError: CUDA error: out of memory\n".encode("utf-16"),
+        "Fehler: Gerät für Größe\nRuntimeError: CUDA error: out of memory\n".encode("latin-1"),
+        b"\x1b[31mRuntimeError:\x1b[0m CUDA error: out of memory\x07\n",
+    ],
+    ids=["nul", "utf-16", "latin-1", "colour"],
+)
+def test_a_text_with_odd_bytes_is_read(doctor, data: bytes) -> None:
+    done = doctor("--log", "-", "--format", "json", text=data)
+    assert [c["cause"] for c in json.loads(done.stdout)["causes"]] == ["insufficient-vram-weights"]

@@ -158,3 +158,11 @@ def test_no_color_and_dumb_terminals_are_obeyed() -> None:
     assert style_on(terminal=True, NO_COLOR="1") == "False 90"
     assert style_on(terminal=True, NO_COLOR="") == "True 90"  # no-color.org: present and not empty
     assert style_on(terminal=True, TERM="dumb") == "False 90"
+
+
+def test_a_closed_standard_output_is_no_finding() -> None:
+    """`provision doctor >&-` ended with a traceback and status 1, which means "findings"."""
+    command = 'echo "RuntimeError: out of memory" | "$0" -m provision doctor --log - >&-'
+    done = subprocess.run(["sh", "-c", command, sys.executable], stderr=subprocess.PIPE, check=False)
+    assert done.stderr == b"provision: standard output cannot be written: it is closed\nnext: give -o FILE\n"
+    assert done.returncode == 4

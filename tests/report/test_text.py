@@ -66,6 +66,14 @@ def test_a_healthy_machine_is_two_lines(sample: SimpleNamespace) -> None:
     )
 
 
+def test_nothing_wrong_is_not_said_where_a_check_could_not_look(sample: SimpleNamespace) -> None:
+    blind = [r for r in sample.RESULTS if r.outcome in ("ok", "unknown")]
+    count = sum(r.outcome == "unknown" for r in blind)
+    assert count
+    said = "1 check" if count == 1 else f"{count} checks"
+    assert text.doctor("m", blind, ()).splitlines()[0] == f"m: nothing found; {said} could not look"
+
+
 def test_an_unknown_that_a_cause_explains_is_said_under_it_once(sample: SimpleNamespace) -> None:
     one = Cause("driver-not-loaded", ("CUD001",), "error", "certain", (), ("x",), (), ("CUD007",))
     shown = text.doctor("m", sample.RESULTS, [one])

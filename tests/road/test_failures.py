@@ -102,7 +102,11 @@ def test_an_nvidia_driver_that_never_answers(road: Road) -> None:
     (folder / "nvidia-smi").chmod(0o755)
     (folder / "scenario").write_text("machine init hang\n")
     healthy = outcomes(road.provision("doctor", "--format", "json"))
-    hung = {"LD_LIBRARY_PATH": str(folder), "NVML_STUB": str(folder / "scenario"), "PATH": f"{folder}:{os.environ['PATH']}"}
+    hung = {
+        "LD_LIBRARY_PATH": str(folder),
+        "NVML_STUB": str(folder / "scenario"),
+        "PATH": f"{folder}:{os.environ['PATH']}",
+    }
     done = road.provision("doctor", "--format", "json", **hung)
     assert done.seconds < 30, "NVML has 2 s (provision/child.py), and so has everything else"
     found = outcomes(done)
