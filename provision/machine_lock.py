@@ -49,7 +49,7 @@ def hold(wait_seconds: float | None = None, path: Path | None = None) -> Iterato
     try:
         _acquire(handle, file, patience)
         _held.append(handle)
-        mine = {"pid": os.getpid(), "user": _user(), "command": " ".join(sys.argv)}
+        mine = {"pid": os.getpid(), "user": _user(), "command": " ".join(["provision", *sys.argv[1:]])}
         os.ftruncate(handle, 0)
         os.pwrite(handle, json.dumps(mine).encode(), 0)
         yield

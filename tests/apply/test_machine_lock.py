@@ -41,7 +41,7 @@ def test_the_second_run_waits_and_then_says_who_holds_it(tmp_path: Path, capsys:
         with pytest.raises(Busy) as caught, machine_lock.hold(0.3, path):
             raise AssertionError("two at once")
         assert re.fullmatch(
-            rf"\S+'s `-c {path}` \(process {child.pid}\) holds this machine and was waited for 0.3 s",
+            rf"\S+'s `provision {path}` \(process {child.pid}\) holds this machine and was waited for 0.3 s",
             caught.value.message,
         )
         assert caught.value.exit_code == 4

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import platform
 import re
 import statistics
 import subprocess
-import time
+import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -28,18 +30,17 @@ class Timing:
 
 def once(command: Sequence[str], environment: Mapping[str, str] | None = None) -> tuple[float, int, int]:
     """Wall seconds, peak resident bytes (of the command or any child it waited for), exit status."""
-    started = time.monotonic()
-    child = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, **(environment or {})},
-    )
-    _, status, usage = os.wait4(child.pid, 0)
-    seconds = time.monotonic() - started
-    child.returncode = os.waitstatus_to_exitcode(status)  # wait4 took it: Popen must not look for it again
-    return seconds, usage.ru_maxrss * 1024, child.returncode
+    with tempfile.NamedTemporaryFile() as report:
+        subprocess.run(
+            [sys.executable, "-IS", str(ROOT / "tests/alone.py"), report.name, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **(environment or {})},
+            check=True,
+        )
+        used = json.loads(Path(report.name).read_text())
+    return used["seconds"], used["peak_bytes"], used["status"]
 
 
 def side_by_side(

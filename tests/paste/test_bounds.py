@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
+import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+ALONE = Path(__file__).parents[1] / "alone.py"
 BYTES = 20_000_000
 SECONDS = 2.0
 MIB = 200
@@ -61,18 +63,17 @@ NOISE: dict[str, Callable[[], bytes]] = {
 
 def measured(*arguments: str) -> tuple[int, str, float, float]:
     """Exit status, errors, processor seconds and peak MiB of one run."""
-    child = subprocess.Popen(
-        [sys.executable, "-m", "provision", "doctor", "--format", "json", *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert child.stderr
-    said = child.stderr.read()
-    _, status, used = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    child.stderr.close()
-    return child.returncode, said, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    with tempfile.NamedTemporaryFile() as report:
+        command = [sys.executable, "-m", "provision", "doctor", "--format", "json", *arguments]
+        done = subprocess.run(
+            [sys.executable, "-IS", str(ALONE), report.name, *command],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        used = json.loads(Path(report.name).read_text())
+    return used["status"], done.stderr, used["processor_seconds"], used["peak_bytes"] / 2**20
 
 
 # What a dump's parsers read; the rest is a log's noise. Each is run once.
