@@ -119,9 +119,11 @@ def torch_has_no_kernels_for_gpu(
     cards = capabilities(gpus, stated)
     if machine is None:  # Tegra's own builds are not in the table, and its code is not a desktop card's
         cards = [(name, one) for name, one in cards if one not in _TEGRA]
+    unlisted = []
     for environment, torch in torches(packages, stated):
         row = next((w for w in tables.wheels() if (w.torch, w.cuda) == (minor(torch.version), torch.cuda)), None)
         if row is None:
+            unlisted += [f"torch {torch.version} for CUDA {torch.cuda}"] if torch.cuda is not None and cards else []
             continue
         # Before CUDA 13 wheels for Arm held the same code or less (pytorch .ci/manywheel/build_cuda.sh @ 799d09f21574).
         sure = machine is not None or numbers(row.cuda) < (13,)
@@ -140,6 +142,8 @@ def torch_has_no_kernels_for_gpu(
                         *((WHICH_BUILD,) if environment.assumed else ()),
                     ),
                 )
+    if unlisted:
+        raise Missing(f"the table does not know what {listed(unlisted)} was compiled for")
 
 
 _TEGRA = ("8.7", "11.0")  # Orin, Thor (developer.nvidia.com/cuda-gpus)

@@ -193,7 +193,6 @@ def test_cud010_names_the_cuda_that_the_driver_runs(a: Any, run_check: Any) -> N
         ("2.11.0", "13.0", "7.0", 1),
         ("2.13.0", "13.0", "12.1", 0),
         ("2.13.0", "13.0", "11.0", 1),  # another major: code for 10.0 does not run there
-        ("9.9.0", "13.0", "7.0", 0),  # not in the table: no verdict
     ],
 )
 def test_cud011_needs_code_for_the_gpu(
@@ -210,6 +209,12 @@ def test_cud011_names_a_build_that_covers_the_card(a: Any, run_check: Any) -> No
         "torch 2.6.0 (CUDA 12.4) in /opt/venv was compiled for 5.0, 6.0, 7.0, 7.5, 8.0, 8.6 and 9.0; NVIDIA RTX 5090 is 12.0"
     )
     assert finding.fix == ("install torch 2.15 built for CUDA 13.2",)
+
+
+def test_cud011_does_not_call_a_build_well_that_it_does_not_know(a: Any, run_check: Any) -> None:
+    result = run_check("CUD011", torch(a, "9.9.0", "13.0"), a(Gpus, gpus=(a(Gpu, compute_capability="7.0"),)))
+    reason = "the table does not know what torch 9.9.0 for CUDA 13.0 was compiled for"
+    assert (result.outcome, result.reason) == ("unknown", reason)
 
 
 def test_cud011_does_not_judge_arm(a: Any, run_check: Any) -> None:
