@@ -199,19 +199,33 @@ def _packages(host: Host, before: Evidence, after: After | None, kept: list[str]
 def _engine_trees(host: Host, before: Evidence, answers: bool, kept: list[str]) -> tuple[str, ...]:
     """The engine's own folders, where they were not there before and hold nothing of anybody's."""
     fresh = [p for p in evidence.ENGINE_FOLDERS if p in before.missing_folders and p != "/etc/docker"]
-    if not answers:
-        kept.append(f"{', '.join(fresh)} stay: the engine does not run, so what is in them cannot be seen")
-        return ENGINE_LEFTOVERS
-    holds = {
-        "containers": len(_ask(host, "/containers/json?all=1")),
-        "images": len(_ask(host, "/images/json")),
-        "volumes": len(_ask(host, "/volumes").get("Volumes") or ()),
-    }
+    holds = _held(host) if answers else _held_on_disk(host)
     if any(holds.values()):
         said = ", ".join(f"{count} {name}" for name, count in holds.items() if count)
         kept.append(f"{', '.join(fresh)} stay: the engine holds {said} that are not of this run")
         return ENGINE_LEFTOVERS
     return (*fresh, *ENGINE_LEFTOVERS)
+
+
+def _held(host: Host) -> dict[str, int]:
+    return {
+        "containers": len(_ask(host, "/containers/json?all=1")),
+        "images": len(_ask(host, "/images/json")),
+        "volumes": len(_ask(host, "/volumes").get("Volumes") or ()),
+    }
+
+
+def _held_on_disk(host: Host) -> dict[str, int]:
+    """The same of an engine that is stopped (undoing the run that started it stops it): its folders, one for each."""
+    patterns = {
+        "containers": "/var/lib/docker/containers/*",
+        "images": "/var/lib/docker/image/*/imagedb/content/sha256/*",
+        "volumes": "/var/lib/docker/volumes/*/_data",
+    }
+    try:
+        return {what: len(host.glob(pattern)) for what, pattern in patterns.items()}
+    except (Absent, Missing) as reason:
+        raise ChangeError(f"what the engine holds cannot be seen: {reason.reason}", "ls /var/lib/docker") from None
 
 
 def _containers(host: Host) -> int:

@@ -130,3 +130,20 @@ def test_the_second_run_changes_nothing_and_undoing_both_gives_the_machine_back(
     assert bare.state() == before
     again = bare.drive("undo", str(bare.shared / "8"), check=False)
     assert again["error"] == "UsageError" and again["message"].startswith("run 8 was taken back already, 2")
+
+
+def test_undoing_with_the_engine_stopped_looks_on_the_disk(bare) -> None:
+    stop = "kill $(cat /var/lib/provision/engine/dockerd.pid); while pgrep -x dockerd; do sleep 0.1; done"
+    before = bare.state()
+    bare.drive("apply", str(bare.shared / "10"))
+    bare.run("sh", "-c", f"{stop}; mkdir -p /var/lib/docker/volumes/mine/_data")
+    (kept,) = bare.drive("undo", str(bare.shared / "10"))["kept"]
+    assert kept.startswith("/var/lib/docker, ") and kept.endswith(
+        " stay: the engine holds 1 volumes that are not of this run"
+    )
+    assert bare.run("ls", "/var/lib/docker/volumes/mine").stdout == "_data\n"
+    bare.run("rm", "-rf", "/var/lib/docker", "/var/lib/containerd")
+    bare.drive("apply", str(bare.shared / "11"))
+    bare.run("sh", "-c", stop)
+    assert bare.drive("undo", str(bare.shared / "11"))["kept"] == []
+    assert bare.state() == before
