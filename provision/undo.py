@@ -111,13 +111,15 @@ def plan_steps(host: Host, run: Path, before: Evidence, after: After | None) -> 
     kept: list[str] = []
     restore, remove = _files(host, run, before, after, kept)
     packages = _packages(host, before, after, kept)
-    engine_goes = any(_plain(p) in ("docker.io", "docker-ce") for p in packages)
+    engine = tuple(p for p in packages if _plain(p) in ("docker.io", "docker-ce"))
+    engine_goes, purge = bool(engine), True
     answers = evidence.engine_answers(host)
     stop = answers and not before.engine_answered
     restarting = {f.destination for f in read_manifest(run / "rendered").files if f.restart}
     trees: tuple[str, ...] = (evidence.on_the_machine(before),)
     if engine_goes:
-        trees += _engine_trees(host, before, answers, kept)
+        more, purge = _engine_trees(host, before, answers, kept)
+        trees += more
     state = before.state_folder
     trees += (f"{state}/restart-docker", *((f"{state}/engine",) if stop or engine_goes else ()))
     parents = {str(p) for d in before.managed for p in Path(d).parents} | {
@@ -129,7 +131,7 @@ def plan_steps(host: Host, run: Path, before: Evidence, after: After | None) -> 
         restore=restore,
         remove_files=remove,
         packages=packages,
-        residual=tuple(p for p in packages if p in before.residual_packages),
+        residual=tuple(p for p in packages if p in before.residual_packages or (p in engine and not purge)),
         stop_engine=stop,
         disable_engine=stop and not before.engine_enabled and not engine_goes,
         restart_engine=answers
@@ -196,15 +198,19 @@ def _packages(host: Host, before: Evidence, after: After | None, kept: list[str]
     return tuple(sorted(added))
 
 
-def _engine_trees(host: Host, before: Evidence, answers: bool, kept: list[str]) -> tuple[str, ...]:
-    """The engine's own folders, where they were not there before and hold nothing of anybody's."""
+def _engine_trees(host: Host, before: Evidence, answers: bool, kept: list[str]) -> tuple[tuple[str, ...], bool]:
+    """The engine's own folders, where they were not there before and hold nothing of anybody's; whether to purge it.
+
+    Debian's docker.io deletes /var/lib/docker when it is purged (its postrm, read and seen 2026-11-24): where that folder
+    was there before, or holds what is not ours, the package is removed and not purged.
+    """
     fresh = [p for p in evidence.ENGINE_FOLDERS if p in before.missing_folders and p != "/etc/docker"]
     holds = _held(host) if answers else _held_on_disk(host)
     if any(holds.values()):
         said = ", ".join(f"{count} {name}" for name, count in holds.items() if count)
         kept.append(f"{', '.join(fresh)} stay: the engine holds {said} that are not of this run")
-        return ENGINE_LEFTOVERS
-    return (*fresh, *ENGINE_LEFTOVERS)
+        return ENGINE_LEFTOVERS, False
+    return (*fresh, *ENGINE_LEFTOVERS), "/var/lib/docker" in fresh
 
 
 def _held(host: Host) -> dict[str, int]:

@@ -142,7 +142,10 @@ def test_undoing_with_the_engine_stopped_looks_on_the_disk(bare) -> None:
         " stay: the engine holds 1 volumes that are not of this run"
     )
     assert bare.run("ls", "/var/lib/docker/volumes/mine").stdout == "_data\n"
-    bare.run("rm", "-rf", "/var/lib/docker", "/var/lib/containerd")
+    assert "docker.io deinstall ok config-files" in bare.run("dpkg-query", "-W", "-f", "${Package} ${Status}\n").stdout
+    bare.run("dpkg", "--purge", "docker.io")  # which deletes the engine's data: undoing must leave that to its owner
+    assert "mine" not in bare.run("ls", "-R", "/var/lib/docker", check=False).stdout
+    bare.run("rm", "-rf", "/var/lib/docker", "/var/lib/containerd", "/etc/docker")
     bare.drive("apply", str(bare.shared / "11"))
     bare.run("sh", "-c", stop)
     assert bare.drive("undo", str(bare.shared / "11"))["kept"] == []
