@@ -64,6 +64,24 @@ def test_too_little_memory_is_said(client: DockerClient, built: Built) -> None:
         next(running)
 
 
+def test_a_word_about_memory_that_comes_after_the_end_is_heard(
+    client: DockerClient, built: Built, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine's state then says OOMKilled false, which cannot be made to happen; its event is real."""
+    inspect = client.api.inspect_container
+
+    def late(container: str) -> Any:
+        found = inspect(container)
+        found["State"]["OOMKilled"] = False
+        return found
+
+    monkeypatch.setattr(client.api, "inspect_container", late)
+    running = container.run_smoke(client, built.tag, {"do": "eat"}, timeout=LONG, memory_bytes=96 << 20)
+    assert next(running) == {"code": "FIRST"}
+    with pytest.raises(NotProved, match="killed for want of memory: it needed more than its limit of 96 MiB"):
+        next(running)
+
+
 def test_a_crash_gives_its_exit_code(client: DockerClient, built: Built) -> None:
     running = container.run_smoke(client, built.tag, {"do": "crash"}, timeout=LONG)
     with pytest.raises(NotProved, match="ended with exit code 139 after 1 proofs"):
