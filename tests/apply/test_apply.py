@@ -41,8 +41,9 @@ def test_a_run_that_changed_nothing_has_nothing_to_take_back(tmp_path) -> None:
 
 def test_a_link_in_the_place_of_a_file_is_not_replaced(a_plan, manifest) -> None:
     paths = "/etc /etc/cni /etc/docker /etc/docker/daemon.json /etc/provision /etc/provision/offline.env"
-    more = "/opt/containerd /run/containerd /run/docker /var /var/lib /var/lib/containerd /var/lib/docker /var/lib/provision /var/lib/provision/engine"
-    asked = sorted([*paths.split(), *more.split(), "/var/lib/provision/runs"])
+    more = "/opt/containerd /run/containerd /run/docker /var /var/lib /var/lib/containerd /var/lib/docker"
+    ours = "/var/lib/provision /var/lib/provision/engine"
+    asked = sorted([*paths.split(), *more.split(), *ours.split(), "/var/lib/provision/runs"])
     question = f"run stat --format=%F|%a|%U|%G|%n -- {' '.join(asked)}"
     host = RecordedHost({question: {"known": "symbolic link|777|root|root|/etc/docker/daemon.json\n"}})
     with pytest.raises(ChangeError, match=r"daemon\.json is a symbolic link, not a plain file; it is not replaced"):
