@@ -125,9 +125,14 @@ def together(calls: Sequence[Callable[[], T]]) -> list[T | NotKnown]:
         except BaseException as error:
             answers[place] = error
 
-    threads = [threading.Thread(target=work, args=pair, daemon=True) for pair in enumerate(calls)]
-    for thread in threads:
-        thread.start()
+    threads = []
+    for pair in enumerate(calls):
+        thread = threading.Thread(target=work, args=pair, daemon=True)
+        try:
+            thread.start()
+            threads.append(thread)
+        except RuntimeError:  # a control group or a user without a task left: one after the other then
+            work(*pair)
     for thread in threads:
         thread.join()
     result: list[T | NotKnown] = []
