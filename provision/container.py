@@ -206,7 +206,7 @@ def _judge(client: DockerClient, container: str, proofs: int, tail: deque[str], 
 def _told_of_memory(client: DockerClient, container: str) -> bool:
     """Whether the engine told of a lack of memory after it had told of the end: then its state says OOMKilled false.
 
-    Seen once in some twenty runs on a busy machine (docker.io 20.10, 2026-11-24).
+    Seen once, on a busy machine (docker.io 20.10, 2026-11-24).
     """
     until = int(time.time()) + _LATE_SECONDS
     told = client.api.events(since=0, until=until, filters={"container": container, "event": "oom"}, decode=True)

@@ -15,7 +15,8 @@ from provision.render import Manifest
 
 SLOW_SECONDS = 30.0  # reading a few files and dpkg's list: 0.1 s on this project's machine; the rest is for slow disks
 # What the engine makes for itself when it runs. Taken back with the engine's package, where it was not there before. The
-# last two are containerd's own, as a service under systemd makes them (seen on Debian 12, 2026-11-24).
+# last two are containerd's own as a service: /etc/cni was seen left behind (Debian 12 with systemd, 2026-11-24),
+# /opt/containerd is the default folder of its "opt" plugin.
 ENGINE_FOLDERS = (
     *("/etc/docker", "/var/lib/docker", "/var/lib/containerd", "/run/docker", "/run/containerd"),
     *("/etc/cni", "/opt/containerd"),
