@@ -1,0 +1,152 @@
+"""What a model's published ``config.json`` says about its layers: the shapes that memory depends on.
+
+The names of the keys differ between families; what they mean does not. ``architecture`` reads them into one record, from
+the transformers configuration classes of DeepSeek V2 to V4, Llama 2 to 4, Qwen 1.5 to 3.8, Gemma, Mistral, Mixtral,
+GLM, gpt-oss, MiniMax, Kimi, Phi and Nemotron.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from provision.errors import UsageError
+from provision.fit import layers as layering
+from provision.fit.keys import Keys
+from provision.record import record
+
+# Families whose feed-forward block has two matrices (up, down) instead of three (gate, up, down).
+_UNGATED = ("nemotron", "nemotron_h", "starcoder2", "gpt2", "gpt_neox", "gpt_bigcode", "falcon", "phi", "opt", "bloom", "mpt")
+
+
+@record
+class Attention:
+    """How one layer looks back, and what its tensors are. Sizes in elements; a rank of 0 means no such matrix.
+
+    ``full`` keeps every token, ``sliding`` the last ``window``, ``chunked`` those of the current chunk of ``window``;
+    ``latent`` (DeepSeek's MLA) keeps ``kv_rank + rope_size`` elements a token whatever the heads; ``compressed``
+    (DeepSeek V4) keeps one state for every ``ratio`` tokens and a window; ``linear`` (gated delta net) and ``mamba``
+    keep a state a request whatever its length; ``cross`` looks at an image, ``none`` is not there.
+    """
+
+    kind: Literal["full", "sliding", "chunked", "latent", "compressed", "linear", "mamba", "cross", "none"]
+    heads: int = 0
+    kv_heads: int = 0
+    head_size: int = 0
+    value_size: int = 0  # of a head of V; the same as head_size but for latent attention
+    window: int = 0
+    bias: bool = False
+    normed: bool = False  # Q and K are normalised
+    gated: bool = False  # Q brings a gate of its own size
+    q_rank: int = 0
+    kv_rank: int = 0
+    rope_size: int = 0
+    out_rank: int = 0
+    out_groups: int = 0
+    ratio: int = 0
+    index_heads: int = 0  # the indexer of sparse attention
+    index_size: int = 0
+    key_heads: int = 0  # linear attention: heads of K; ``kv_heads`` are those of V
+    convolution: int = 0  # width of the short convolution before a state
+    state_size: int = 0
+    groups: int = 0  # mamba
+
+
+@record
+class FeedForward:
+    """The block after attention. ``size`` is the width of a dense block, ``expert_size`` that of one expert."""
+
+    size: int = 0
+    experts: int = 0
+    active: int = 0  # experts a token goes through
+    expert_size: int = 0
+    shared_size: int = 0  # of all shared experts together
+    gated: bool = True
+    bias: bool = False
+
+
+@record
+class Layer:
+    attention: Attention
+    feed_forward: FeedForward
+
+
+@record
+class Vision:
+    """An image tower: a transformer of ``layers`` over patches, and what joins it to the language model."""
+
+    layers: int
+    hidden: int
+    intermediate: int
+    merged: int  # elements that enter the projector for one token
+    patch: int  # elements of one patch
+
+
+@record
+class Architecture:
+    """One model. ``context`` in tokens; None where the configuration does not say it."""
+
+    model_type: str
+    hidden: int
+    vocabulary: int
+    tied: bool  # the output head is the embedding
+    layers: tuple[Layer, ...]
+    draft_layers: int  # of multi-token prediction: in the checkpoint, loaded only for speculative decoding
+    context: int | None
+    element_bytes: int  # of an unquantised weight
+    vision: Vision | None
+    streams: int = 1  # residual streams (hyper-connections)
+
+
+def architecture(config: dict[str, Any]) -> Architecture:
+    """Read a ``config.json``. Raises ``UsageError`` naming the key that is missing or makes no sense."""
+    text = next((config[k] for k in ("text_config", "llm_config", "language_config") if isinstance(config.get(k), dict)), {})
+    keys = Keys({**{k: v for k, v in config.items() if k != "vision_config"}, **text})
+    model_type = keys.text("model_type") or _type_of(keys)
+    hidden = keys.whole("hidden_size", "n_embd", "d_model")
+    count = keys.whole("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+    if not 0 < count <= 1000:
+        raise UsageError(f"config.json: num_hidden_layers is {count}; a model has 1 to 1000 layers")
+    return Architecture(
+        model_type=model_type,
+        hidden=hidden,
+        vocabulary=keys.whole("vocab_size", "padded_vocab_size"),
+        tied=bool(keys.get("tie_word_embeddings", model_type.startswith(("gemma", "cohere")))),
+        layers=layering.layers(keys, model_type, count, hidden, gated=model_type not in _UNGATED),
+        draft_layers=keys.whole("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules", default=0),
+        context=keys.whole("max_position_embeddings", "n_positions", "seq_length", "max_seq_len", default=0) or None,
+        element_bytes=_element_bytes(str(config.get("dtype") or config.get("torch_dtype") or keys.get("dtype") or keys.get("torch_dtype") or "bfloat16")),
+        vision=_vision(config, hidden),
+        streams=keys.whole("hc_mult", default=1),
+    )
+
+
+def _type_of(keys: Keys) -> str:
+    names = keys.get("architectures")
+    return str(names[0]).lower().removesuffix("forcausallm") if isinstance(names, list) and names else ""
+
+
+def _element_bytes(dtype: str) -> int:
+    name = dtype.removeprefix("torch.")
+    return {"float32": 4, "float": 4, "float64": 8}.get(name, 2)
+
+
+def _vision(config: dict[str, Any], hidden: int) -> Vision | None:
+    given = config.get("vision_config")
+    if not isinstance(given, dict):
+        return None
+    keys = Keys(given)
+    width = keys.whole("hidden_size", "embed_dim", "width", default=0)
+    depth = keys.whole("num_hidden_layers", "depth", "layers", default=0)
+    if not width or not depth:
+        return None
+    if isinstance(given.get("embed_dim"), int) and keys.get("depth"):  # Qwen2-VL: hidden_size is the language model's
+        width = keys.whole("embed_dim")
+    merge = keys.whole("spatial_merge_size", default=1)
+    patch = keys.whole("patch_size", default=14)
+    return Vision(
+        layers=depth,
+        hidden=width,
+        intermediate=keys.whole("intermediate_size", default=int(width * float(keys.get("mlp_ratio", 4)))),
+        merged=width * merge * merge,
+        patch=3 * patch * patch * keys.whole("temporal_patch_size", default=1),
+    )

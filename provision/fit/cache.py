@@ -1,0 +1,175 @@
+"""The KV cache: bytes of a token, what a request of a given length needs, and how many tokens a pool holds.
+
+vLLM divides the pool into blocks of one size and gives each group of layers of one kind blocks of its own
+(vllm/v1/core/kv_cache_utils.py and kv_cache_interface.py, read at 0.11.2, 0.20.0 and 0.33.0). Layers that keep a state
+instead of tokens (gated delta net, Mamba) make the block so long that one block holds a state; four reports of Qwen 3.5
+to 3.8 (club-3090 issues 295, 612 and 642, talos PR 1995) come out to the token that way. SGLang counts tokens.
+"""
+
+from __future__ import annotations
+
+import math
+
+from provision.fit.accounting import Accounting
+from provision.fit.architecture import Architecture, Attention
+from provision.fit.parallel import Parallel, stages
+from provision.record import record
+
+_TOKEN_KINDS = ("full", "sliding", "chunked", "latent", "compressed", "cross")
+_STATE_ELEMENT_BYTES = 4  # vLLM keeps the recurrent state in float32 (mamba_ssm_cache_dtype of these families)
+# vllm/v1/attention/backends/mla: fp8_ds_mla, 512 bytes FP8 + 16 of scales + 128 of rope in 16 bit; the indexer's key is
+# 128 bytes FP8 and a float32. DeepSeek V4: 448 FP8 + 128 rope + 8 scale for each state.
+_SPARSE_FP8, _INDEX_SCALE, _V4_STATE = 656, 4, 584
+
+
+@record
+class Cache:
+    """The cache of one GPU of the fullest stage. ``bytes_per_token`` is what one token more costs in a long request."""
+
+    bytes_per_token: float
+    block: int  # tokens of a block
+    block_bytes: int  # of one block in every layer of its group
+    groups: tuple[tuple[str, int, int], ...]  # (kind, window, groups of layers of that kind)
+    state_blocks: int  # blocks that a request keeps in each group of states
+    batched: int  # tokens of one step, for which a window needs room too
+    by_concurrency: bool  # how the engine counts "tokens": requests of the asked length, or blocks
+    counts_tokens: bool  # SGLang: no blocks of layers, a pool of tokens
+
+    def request_blocks(self, length: int) -> int:
+        """Blocks that one request of ``length`` tokens needs."""
+        whole = math.ceil(length / self.block)
+        found = 0
+        for kind, window, groups in self.groups:
+            if kind == "state":
+                need = self.state_blocks
+            elif kind == "sliding":
+                need = min(whole, math.ceil((min(window - 1 + self.batched, length)) / self.block) + 1)
+            elif kind == "chunked":
+                need = min(whole, math.ceil(min(window + self.batched, length) / self.block))
+            else:
+                need = whole
+            found += groups * need
+        return found
+
+    def request_bytes(self, length: int) -> int:
+        """Bytes that one request of ``length`` tokens needs."""
+        return self.request_blocks(length) * self.block_bytes
+
+    def blocks(self, pool: int) -> int:
+        return max(pool, 0) // self.block_bytes
+
+    def tokens(self, pool: int, length: int) -> int:
+        """Tokens that ``pool`` bytes hold, as the engine prints them for requests of ``length`` tokens."""
+        blocks = self.blocks(pool)
+        if self.counts_tokens or len(self.groups) == 1 and self.groups[0][2] == 1 and self.groups[0][0] == "full":
+            return blocks * self.block
+        if self.by_concurrency:
+            return int(blocks / self.request_blocks(length) * length)
+        return blocks // sum(groups for _, _, groups in self.groups) * self.block
+
+    def concurrency(self, pool: int, length: int) -> float:
+        """Requests of ``length`` tokens that ``pool`` holds at once."""
+        return self.blocks(pool) / self.request_blocks(length)
+
+    def longest(self, pool: int, most: int) -> int:
+        """The longest request that ``pool`` holds, up to ``most`` tokens; 0 where not one block is left."""
+        low, high = 0, most
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if self.request_blocks(middle) <= self.blocks(pool) else (low, middle - 1)
+        return low
+
+
+def element_bytes(kv_dtype: str, model_bytes: int) -> float:
+    """Bytes of one cached element: ``auto`` is the model's own."""
+    word = kv_dtype.lower().split()[0].split("(")[0]
+    if word.startswith(("fp8", "int8", "e4m3", "e5m2", "q8")):
+        return 1.0
+    if word.startswith(("fp4", "nvfp4", "int4", "q4", "mxfp4")):
+        return 0.5625 if word.startswith("nvfp4") else 0.5
+    return 2.0 if word in ("bf16", "bfloat16", "fp16", "float16", "half") else 4.0 if word == "float32" else float(min(model_bytes, 2))
+
+
+def token_bytes(one: Attention, tp: int, element: float) -> float:
+    """Bytes that a token takes in one layer on one GPU; 0 for a layer that keeps no tokens."""
+    if one.kind == "latent":
+        if one.index_heads:
+            return (one.kv_rank + one.rope_size) * element + one.index_size + _INDEX_SCALE if element >= 2 else _SPARSE_FP8 + one.index_size + _INDEX_SCALE
+        return (one.kv_rank + one.rope_size) * element
+    if one.kind == "compressed":
+        # All pages have one size, so a layer that keeps one state for 128 tokens takes what one for 4 takes; 8 B200 with
+        # DeepSeek-V4-Flash print 20.43 requests of 1M tokens (vllm recipes issue 762), this gives 21.
+        index = one.index_size + _INDEX_SCALE if one.ratio == 4 else 0
+        return (_V4_STATE + index) / 4 if one.ratio else 0.0
+    if one.kind in ("linear", "mamba", "none"):
+        return 0.0
+    return math.ceil(one.kv_heads / tp) * (one.head_size + one.value_size) * element
+
+
+def state_bytes(one: Attention, tp: int, drafts: int) -> int:
+    """Bytes of the state that a request keeps in one layer on one GPU, whatever its length."""
+    if one.kind == "linear":
+        recurrent = one.kv_heads // tp * one.head_size * one.value_size
+        channels = (2 * one.key_heads * one.head_size + one.kv_heads * one.value_size) // tp
+    elif one.kind == "mamba":
+        recurrent = one.heads // tp * one.head_size * one.state_size
+        channels = one.heads * one.head_size // tp + 2 * max(one.groups // tp, 1) * one.state_size
+    else:
+        return 0
+    width = max(one.convolution - 1, 0) + drafts
+    return recurrent * _STATE_ELEMENT_BYTES + channels * width * 2
+
+
+def cache(model: Architecture, parallel: Parallel, kv_dtype: str, engine: Accounting, *, batched: int, drafts: int = 0) -> Cache:
+    """The cache of the stage with the most layers."""
+    stage = max(stages(len(model.layers), parallel.pp), key=len)
+    held = [model.layers[at].attention for at in stage]
+    element = element_bytes(kv_dtype, model.element_bytes)
+    tokens = [token_bytes(one, parallel.tp, element) for one in held]
+    growing = sum(size for one, size in zip(held, tokens, strict=True) if one.kind not in ("sliding", "chunked"))
+    if not any(one.kind in ("full", "latent", "compressed") for one in held):
+        growing = sum(tokens)
+    kinds: dict[tuple[str, int], list[float]] = {}
+    states = []
+    for one, size in zip(held, tokens, strict=True):
+        if one.kind in ("linear", "mamba"):
+            states.append(state_bytes(one, parallel.tp, drafts))
+        elif size:
+            windowed = one.kind in ("sliding", "chunked") and engine.windows
+            kinds.setdefault((one.kind if windowed else "full", one.window if windowed else 0), []).append(size)
+    if drafts and kinds.get(("full", 0)):
+        kinds[("full", 0)] += kinds[("full", 0)][-1:] * model.draft_layers
+    if engine.counts_tokens or (len(kinds) == 1 and not states):
+        size = sum(sum(sizes) for sizes in kinds.values())
+        block = engine.block if not engine.counts_tokens else 1
+        kind, window = next(iter(kinds)) if len(kinds) == 1 else ("full", 0)
+        return Cache(
+            bytes_per_token=growing or size,
+            block=block,
+            block_bytes=max(round(size * block), 1),
+            groups=((kind, window, 1),),
+            state_blocks=0,
+            batched=batched,
+            by_concurrency=engine.by_concurrency,
+            counts_tokens=engine.counts_tokens,
+        )
+    largest = max((max(sizes) for sizes in kinds.values()), default=0.0)
+    block = engine.block
+    if states:
+        block = max(math.ceil(max(states) / max(largest, 1) / block) * block, block) if largest else block
+    page = math.ceil(block * largest) if largest else max(states)
+    counts = [len(sizes) for sizes in kinds.values()] + ([len(states)] if states else [])
+    size = max(counts) if max(counts) < min(counts) * 1.25 else min(counts)
+    groups = [(kind, window, math.ceil(len(sizes) / size)) for (kind, window), sizes in kinds.items()]
+    if states:
+        groups.append(("state", 0, math.ceil(len(states) / size)))
+    return Cache(
+        bytes_per_token=growing,
+        block=block,
+        block_bytes=page * size,
+        groups=tuple(groups),
+        state_blocks=engine.state_blocks + drafts,
+        batched=batched,
+        by_concurrency=engine.by_concurrency,
+        counts_tokens=False,
+    )

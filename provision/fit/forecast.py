@@ -1,0 +1,97 @@
+"""One model, some cards, one engine: where each card's memory goes, and what is left for the cache."""
+
+from __future__ import annotations
+
+from provision.fit.accounting import Accounting
+from provision.fit.architecture import Architecture
+from provision.fit.cache import Cache, cache
+from provision.fit.parallel import Parallel, per_gpu
+from provision.fit.precision import Precision
+from provision.fit.weights import Weight
+from provision.fit.working import Range, activation, graphs, non_torch
+from provision.record import record
+
+
+@record
+class Asked:
+    """What the user asked for; None where the engine's own default counts. ``*_gib``: measured values."""
+
+    card_bytes: int  # what CUDA reports as the card's total
+    parallel: Parallel
+    kv_dtype: str = "auto"
+    utilization: float | None = None
+    length: int | None = None
+    seqs: int | None = None
+    batched: int | None = None
+    eager: bool = False
+    activation_gib: float | None = None
+    non_torch_gib: float | None = None
+    graph_gib: float | None = None
+    drafts: int = 0  # tokens of speculative decoding by the model's own draft layers
+
+
+@record
+class Forecast:
+    """Bytes per GPU. ``pool`` may be negative: that much is missing. ``low`` and ``high`` bound it."""
+
+    weights_bytes: int
+    activation: Range
+    non_torch: Range
+    graphs: Range
+    usable_bytes: int  # the engine's share of the card
+    pool: int
+    pool_low: int
+    pool_high: int
+    cache: Cache
+    length: int  # the asked context, or the longest that is worth serving
+    longest: int  # tokens of the longest request that the pool holds, at most the model's context
+    tokens: int
+    concurrency: float
+    fits: bool
+    seqs: int
+    batched: int
+
+
+def forecast(model: Architecture, listed: list[Weight], precision: Precision, asked: Asked, engine: Accounting, weights_bytes: int | None = None) -> Forecast:
+    """Divide the card. ``weights_bytes`` per GPU where a checkpoint was read; by arithmetic otherwise."""
+    seqs = asked.seqs or engine.seqs
+    batched = asked.batched or engine.batched
+    held = weights_bytes if weights_bytes is not None else per_gpu(model, listed, precision, asked.parallel, drafts=asked.drafts > 0)
+    active = activation(model, asked.parallel, batched=batched, seqs=seqs) if asked.activation_gib is None else Range.given(asked.activation_gib)
+    outside = non_torch(asked.parallel) if asked.non_torch_gib is None else Range.given(asked.non_torch_gib)
+    captured = graphs(model, seqs) if asked.graph_gib is None else Range.given(asked.graph_gib)
+    if asked.eager:
+        captured = Range.given(0)
+    share = asked.utilization if asked.utilization is not None else engine.utilization
+    usable = int(asked.card_bytes * share)
+    counted = captured if engine.graphs else Range.given(0)
+    pool = usable - held - active.likely - outside.likely - counted.likely
+    low = usable - int(held * 1.01) - active.high - outside.high - counted.high
+    high = usable - int(held * 0.99) - active.low - outside.low - counted.low
+    kept = cache(model, asked.parallel, asked.kv_dtype, engine, batched=batched, drafts=asked.drafts)
+    context = model.context or asked.length or 4096
+    longest = kept.longest(pool, max(context, asked.length or 0))
+    length = asked.length or min(context, max(longest, 1))
+    enough = asked.length or min(context, LEAST_CONTEXT)
+    too_many = any(kind == "state" for kind, _, _ in kept.groups) and kept.blocks(pool) < seqs and asked.seqs is not None
+    return Forecast(
+        weights_bytes=held,
+        activation=active,
+        non_torch=outside,
+        graphs=captured,
+        usable_bytes=usable,
+        pool=pool,
+        pool_low=low,
+        pool_high=high,
+        cache=kept,
+        length=length,
+        longest=longest,
+        tokens=kept.tokens(pool, length),
+        concurrency=kept.concurrency(pool, length),
+        fits=longest >= enough and not too_many,
+        seqs=seqs,
+        batched=batched,
+    )
+
+
+LEAST_CONTEXT = 2048  # tokens: a shorter context serves no conversation, so a card that holds only that does not hold the model
