@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from provision import __version__, reading
+from provision import __version__, reading, sizing
 from provision.errors import ProvisionError
 from provision.paste import options
 
@@ -191,6 +191,7 @@ def lock(ctx: click.Context, variants: tuple[str, ...], only_check: bool, crossc
 
 
 main.add_command(reading.catalog)
+main.add_command(sizing.fit)
 
 
 @main.command()

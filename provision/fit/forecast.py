@@ -47,6 +47,7 @@ class Forecast:
     longest: int  # tokens of the longest request that the pool holds, at most the model's context
     tokens: int
     concurrency: float
+    tokens_known: bool  # False where the engine divides the pool in a way that is not modelled
     fits: bool
     seqs: int
     batched: int
@@ -65,6 +66,8 @@ def forecast(model: Architecture, listed: list[Weight], precision: Precision, as
     share = asked.utilization if asked.utilization is not None else engine.utilization
     usable = int(asked.card_bytes * share)
     counted = captured if engine.graphs else Range.given(0)
+    if engine.static:  # the rest of the card is for these
+        active = outside = counted = Range.given(0)
     pool = usable - held - active.likely - outside.likely - counted.likely
     low = usable - int(held * 1.01) - active.high - outside.high - counted.high
     high = usable - int(held * 0.99) - active.low - outside.low - counted.low
@@ -88,6 +91,7 @@ def forecast(model: Architecture, listed: list[Weight], precision: Precision, as
         longest=longest,
         tokens=kept.tokens(pool, length),
         concurrency=kept.concurrency(pool, length),
+        tokens_known=not (engine.counts_tokens and any(one.attention.kind == "compressed" for one in model.layers)),
         fits=longest >= enough and not too_many,
         seqs=seqs,
         batched=batched,

@@ -1,0 +1,57 @@
+"""``provision fit``: from the options to the answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from provision.errors import UsageError
+from provision.fit import accounting, question
+from provision.fit.answer import Answer, answer
+from provision.fit.forecast import Asked
+from provision.fit.parallel import Parallel
+
+
+def run(
+    *,
+    model: str,
+    gpu: str | None,
+    gpu_memory_gib: float | None,
+    gpus: int | None,
+    tp: int | None,
+    pp: int,
+    dp: int,
+    ep: bool,
+    engine: str,
+    quantization: str | None,
+    dtype: str | None,
+    users: int | None,
+    here: Any = None,
+    **given: Any,
+) -> Answer:
+    """Answer the question. ``here``: (card's name, its bytes or None, how many) of this machine, where no card is named.
+
+    Raises ``UsageError`` for a model, card or engine that is not known, and for numbers that cannot go together.
+    """
+    resolved = question.model(model, quantization, dtype)
+    if gpu is None and gpu_memory_gib is None:
+        gpu, gpu_memory_gib, found = here
+        gpus = gpus or found
+    parallel = _parallel(gpus, tp, pp, dp, ep)
+    card = question.card(gpu, gpu_memory_gib)
+    name, version = question.engine(engine)
+    length = given.get("length") or resolved.shapes.context or 0
+    how = accounting.of(
+        name, version, card_name=gpu or "", card_bytes=card[1], length=length, gpus=parallel.tp * parallel.pp
+    )
+    asked = Asked(card_bytes=card[1], parallel=parallel, **given)
+    return answer(resolved, card, asked, how, users)
+
+
+def _parallel(gpus: int | None, tp: int | None, pp: int, dp: int, ep: bool) -> Parallel:
+    """``gpus`` cards are all used: by tensor parallelism, unless the options say otherwise."""
+    if tp is None:
+        tp = max((gpus or 1) // (pp * dp), 1)
+    made = Parallel(tp=tp, pp=pp, dp=dp, ep=ep)
+    if gpus is not None and gpus != made.gpus:
+        raise UsageError(f"--gpus {gpus}: --tp {tp} x --pp {pp} x --dp {dp} takes {made.gpus}")
+    return made

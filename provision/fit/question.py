@@ -1,0 +1,124 @@
+"""What was asked, resolved: the model (a folder or a name), the card, the engine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from provision.catalog import gpus, published
+from provision.errors import UsageError
+from provision.fit import accounting
+from provision.fit import precision as precisions
+from provision.fit.architecture import Architecture, architecture
+from provision.fit.precision import Precision
+from provision.fit.weights import Weight, weights
+from provision.record import record
+
+
+@record
+class Model:
+    """``listed``: its weights. ``assumed``: a sentence for each thing that was guessed. ``file_bytes``: on disk, where read."""
+
+    name: str
+    shapes: Architecture
+    precision: Precision
+    listed: list[Weight]
+    assumed: tuple[str, ...]
+    source: str
+    file_bytes: int | None
+
+
+def model(name: str, quantization: str | None, dtype: str | None) -> Model:
+    """A folder or file that is there is read; anything else is looked up. Raises ``UsageError``."""
+    if os.sep in name and not os.path.lexists(name) and name.startswith((".", "/", "~")):
+        raise UsageError(f"--model {name}: there is no such folder")
+    local = os.path.lexists(name) and (os.path.isdir(name) or name.endswith((".gguf", ".safetensors")))
+    found = _folder(name, quantization) if local else _published(name, quantization)
+    if dtype and dtype.removeprefix("torch.") in ("float32", "float"):
+        import dataclasses
+
+        shapes = dataclasses.replace(found.shapes, element_bytes=4)
+        found = dataclasses.replace(found, shapes=shapes)
+    return found
+
+
+def _folder(name: str, quantization: str | None) -> Model:
+    from provision.fit.checkpoint import read_checkpoint
+    from provision.fit.tensors import from_checkpoint
+
+    read = read_checkpoint(name)
+    if not read.config:
+        raise UsageError(f"{name}: no config.json beside the weights; expected the model's folder")
+    shapes = architecture(read.config)
+    assumed: tuple[str, ...] = ()
+    precision = precisions.PRECISIONS["none"]
+    listed = from_checkpoint(read, shapes)
+    if read.format == "pickle":
+        listed = weights(shapes)
+        precision = precisions.of_config(read.config)
+        assumed = ("a pickle checkpoint has no header that can be read: its weights are computed from config.json",)
+    if quantization and (asked := precisions.named(quantization)).load:
+        precision = asked
+    return Model(
+        name=Path(name).resolve().name,
+        shapes=shapes,
+        precision=precision,
+        listed=listed,
+        assumed=assumed,
+        source=f"{len(read.files)} files in {name}",
+        file_bytes=read.file_bytes,
+    )
+
+
+def _published(name: str, quantization: str | None) -> Model:
+    row = published.find(name)
+    shapes = architecture(row.config)
+    own = precisions.of_config(row.config)
+    said = quantization or row.quantization
+    assumed = list(row.assumed)
+    precision = own
+    if said:
+        asked = precisions.named(said)
+        # "fp8" of a model that is published in FP8 blocks is what it is already
+        precision = own if asked.name.split("-")[0] == own.name.split("-")[0] else asked
+        if asked.name == "none":
+            precision = asked
+        if said.lower() in ("gguf", "8bit", "4bit") or (asked.name == "gguf-q4_k_m" and "q4" not in said.lower()):
+            assumed.append(f"{said!r} is taken as {precision.name}")
+    listed = weights(shapes)
+    return Model(
+        name=row.name,
+        shapes=shapes,
+        precision=precision,
+        listed=listed,
+        assumed=tuple(assumed),
+        source=row.source,
+        file_bytes=None,
+    )
+
+
+def card(name: str | None, gib: float | None) -> tuple[str, int, int | None]:
+    """(name, bytes that CUDA reports, bytes a second or None). Raises ``UsageError`` with the nearest names."""
+    if gib is not None:
+        if not 0.1 <= gib <= 100_000:
+            raise UsageError(f"--gpu-memory-gib {gib}: expected the memory of one card in GiB, for example 23.64")
+        row = gpus.find(name) if name else None
+        return (row.name if row else f"{gib:g} GiB card", int(gib * 2**30), row.memory_bandwidth if row else None)
+    assert name is not None
+    row = gpus.find(name)
+    if row is None:
+        near = ", ".join(gpus.nearest(name))
+        raise UsageError(f"--gpu {name[:60]!r} is not known{f'; nearest: {near}' if near else ''}", "provision catalog show gpus")
+    usable, _ = gpus.usable_bytes(name)
+    return row.name, usable, row.memory_bandwidth
+
+
+def engine(text: str) -> tuple[str, str | None]:
+    """``vllm==0.11.0`` as ("vllm", "0.11.0"). Raises ``UsageError`` for an engine whose memory is not known here."""
+    word, _, version = text.strip().partition("==")
+    name = word.split("(")[0].strip().lower() or "vllm"
+    name = {"aphrodite": "vllm", "aphrodite-engine": "vllm"}.get(name, name)  # a fork with vLLM's accounting
+    known = accounting.ENGINES
+    if name not in known:
+        raise UsageError(f"--engine {text[:60]!r}: expected one of {', '.join(known)}, for example vllm==0.11.0")
+    return name, version or None
