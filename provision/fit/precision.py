@@ -150,8 +150,8 @@ def _with(base: Precision, **changes: Any) -> Precision:
 
 # What people write after --quantization, by the words in it; the first that is there decides.
 _WORDS = (
-    (r"nvfp4|fp4 ?(?:modelopt)?$", "nvfp4"),
     (r"mxfp4", "mxfp4"),
+    (r"nvfp4|\bfp4", "nvfp4"),
     (r"mxfp8", "mxfp8"),
     (r"gptq.*(?:int8|8 ?bit|w8)", "gptq-int8"),
     (r"gptq|marlin_24", "gptq-int4"),
