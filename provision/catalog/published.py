@@ -51,8 +51,9 @@ class Published:
 def find(name: str) -> Published:
     """The model that ``name`` means. Raises ``UsageError`` for none or several, with the nearest names. Reads files."""
     asked = model_name.read(name)
-    if name in names():
-        return _answer(name, asked, ())
+    exact = [one for one in names() if name in (one, one.split("/")[1])]
+    if len(exact) == 1:
+        return _answer(exact[0], asked, ())
     found = _best(asked, names(), name) or _best(asked, _other_names(asked), name)
     if not found:
         raise UsageError(f"no published model is called {_shown(name)}{_nearest(name, asked)}")
