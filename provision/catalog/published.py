@@ -108,20 +108,17 @@ def _best(asked: model_name.Words, called: dict[str, str], name: str) -> list[st
         open_words = _open(asked, must, words, bool(unknown))
         if open_words is not None:
             elsewhere = published.split("/")[0].lower() not in name.lower()
-            same = (
-                words.quantization != asked.quantization,
-                elsewhere,
-                len(words.soft ^ asked.soft),
-                len(other),
-                other,
-            )
+            loose = len(words.soft ^ asked.soft)
+            order = (words.quantization != asked.quantization, loose, elsewhere, len(other), other)
             # A name without its size stands for every size of a family, but not where a model is called just so.
             fit = 1 if asked.size is None and words.size is not None and not asked.numbers else len(open_words)
-            ranked.append((fit, same, published))
+            ranked.append((fit, order, published))
     ranked.sort()
-    fits = [(same, published) for fit, same, published in ranked if fit == ranked[0][0]]
-    quantized = [published for same, published in fits if same[0] == fits[0][0][0]]
-    return list(dict.fromkeys(quantized))
+    fits = [(order, published) for fit, order, published in ranked if fit == ranked[0][0]]
+    if fits and ranked[0][0] == 0:  # "…-Instruct-2507": the very words, before others of the same family and size
+        fits = [one for one in fits if one[0][1] == 0] or fits
+    quantized = [one for one in fits if one[0][0] == fits[0][0][0]]
+    return list(dict.fromkeys(published for _, published in quantized))
 
 
 def _must(asked: model_name.Words) -> tuple[frozenset[str], frozenset[str]]:
@@ -188,6 +185,8 @@ def _shape(name: str) -> str:
 
 def _decides(config: dict[str, Any]) -> dict[str, Any]:
     found = {key: config[key] for key in _DECISIVE if config.get(key) is not None}
+    if config.get("num_experts") and not config.get("mlp_only_layers") and config.get("decoder_sparse_step", 1) == 1:
+        found.pop("intermediate_size", None)  # every layer has experts: the dense width is not used
     heads, width = found.get("num_attention_heads"), found.get("hidden_size")
     if heads and width and found.get("head_dim") == width / heads:
         del found["head_dim"]
