@@ -91,6 +91,7 @@ def test_some_rows_state_their_number() -> None:
         ("Qwen3-30B-A3B-Instruct-2507-Q4_K_M.gguf", "Qwen/Qwen3-30B-A3B-Instruct-2507", "gguf-q4_k_m"),
         ("Qwen3-Coder-30B-A3B-Instruct-FP8", "Qwen/Qwen3-Coder-30B-A3B-Instruct", "fp8"),
         ("qwen3-30b-a3b-awq", "Qwen/Qwen3-30B-A3B", "awq"),
+        ("moonshotai/Kimi-K2-Instruct-0905", "moonshotai/Kimi-K2-Instruct", None),
         ("GLM-4.7-FP8", "zai-org/GLM-4.7", "fp8"),
         ("GLM-5.3-Flash EXL3", "zai-org/GLM-5.3-Flash", "exl3"),
     ],

@@ -115,8 +115,9 @@ def _best(asked: model_name.Words, called: dict[str, str], name: str) -> list[st
             ranked.append((fit, order, published))
     ranked.sort()
     fits = [(order, published) for fit, order, published in ranked if fit == ranked[0][0]]
-    if fits and ranked[0][0] == 0:  # "…-Instruct-2507": the very words, before others of the same family and size
-        fits = [one for one in fits if one[0][1] == 0] or fits
+    if fits and ranked[0][0] == 0:  # every word is there: Instruct and the date tell the releases of one size apart
+        closest = min(order[1] for order, _ in fits)
+        fits = [one for one in fits if one[0][1] == closest]
     quantized = [one for one in fits if one[0][0] == fits[0][0][0]]
     return list(dict.fromkeys(published for _, published in quantized))
 
