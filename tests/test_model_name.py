@@ -113,3 +113,8 @@ def test_a_hostile_name_is_taken_apart_in_time() -> None:
     ):
         model_name.read(name)
     assert time.perf_counter() - started < 0.5
+
+
+def test_what_stands_past_the_longest_name_is_not_read() -> None:
+    assert model_name.read("-" * (model_name.LONGEST - 8) + "Qwen3-8B").size == "8"
+    assert model_name.read("-" * model_name.LONGEST + "Qwen3-8B").size is None

@@ -13,23 +13,28 @@ from provision.record import record
 
 LONGEST = 300  # characters: a snapshot's path in the hub's cache has about 200
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # Words that leave the shapes as they are. A date ("2507") and a context ("128k", "1m") are of this kind too.
-_SOFT = re.compile(
-    r"instruct|chat|base|it|hf|thinking|reasoning|coder|code|math|preview|exp|terminus|latest|pt|sft|dpo|zero|"
-    r"rl|meta|nvidia|llm|text|only|bf16|bfloat16|fp16|float16|fp32|orig|original|released|reasoner|speciale|"
-    r"research|trained|cutoff|turbo|beta|alpha|final|new|prev|tuned"
+_SOFT = _words(
+    "instruct chat base it hf thinking reasoning coder code math preview exp terminus latest pt sft dpo zero rl"
+    " meta nvidia llm text only bf16 bfloat16 fp16 float16 fp32 orig original released reasoner speciale"
+    " research trained cutoff turbo beta alpha final new prev tuned"
 )
 # Words that say nothing about the model at all.
-_NOISE = re.compile(
-    r"local|path|models|model|name|repository|repo|compose|variant|export|type|config|folder|snapshots|snapshot|"
-    r"hub|the|of|for|with|on|and|from|weights|checkpoint|served|ai|org|mlx|community|ud|dynamic|static|unsloth|"
-    r"huggingface|cache|data|mnt|home|root|opt|file|quantized|quantised|quant|version|architecture|arch|in|format|"
-    r"ct|marlin|vllm|sglang"
+_NOISE = _words(
+    "local path models model name repository repo compose variant export type config folder snapshots snapshot"
+    " hub the of for with on and from weights checkpoint served ai org mlx community ud dynamic static unsloth"
+    " huggingface cache data mnt home root opt file quantized quantised quant version architecture arch in"
+    " format ct marlin vllm sglang"
 )
 # Words that make another model of it, whether the catalogue has one or not.
-_OTHER = re.compile(
-    r"embedding|embeddings|embed|reranker|rerank|omni|audio|asr|tts|ocr|eagle|eagle2|eagle3|draft|dflash|dspark|"
-    r"medusa|lora|adapter|reward|rm|prm|classifier|vl|vision|image|video|speech|captioner|tiny|random"
+_OTHER = _words(
+    "embedding embeddings embed reranker rerank omni audio asr tts ocr eagle eagle2 eagle3 draft dflash dspark"
+    " medusa lora adapter reward rm prm classifier vl vision image video speech captioner tiny random"
 )
 
 # What a name says of its quantisation, most exact first; the first that is found counts.
@@ -62,6 +67,14 @@ _BPW = re.compile(r"(\d(?:\.\d+)?)[-_ ]?bpw")
 
 _SIZE = re.compile(r"(?<![a-z0-9.])(e?)(\d+(?:\.\d+)?(?:x\d+(?:\.\d+)?)?)([bmt])(?![a-z0-9])")
 _ACTIVE = re.compile(r"(?<![a-z0-9.])a(\d+(?:\.\d+)?)([bm])(?![a-z0-9])")
+_CLASS = re.compile(r"for(?:causallm|conditionalgeneration)")
+_UNDERSCORE = re.compile(r"(?<=\d)_(?=\d)")  # llama-3_3
+_JOINED = re.compile(r"([a-z]{3,}?)v?(?=\d)")  # qwen38, deepseekv3, mixtral8x7b
+_HYPHEN = re.compile(r"(?<![\w.])(\d)[-_ ](?=\d(?![\w.]))")  # llama-3-1
+_WORD = re.compile(r"[a-z0-9.]+")
+_DATE = re.compile(r"\d{4}|\d{6,8}|0")
+_SNAPSHOT = re.compile(r"[0-9a-f]{12,}\s*")
+_CACHED = re.compile(r"[a-z0-9_.]*models--[a-z0-9_.-]+?--")
 _LONG = re.compile(r"(?<![a-z0-9.])\d+k(?![a-z0-9])|(?<![a-z0-9.])1m(?![a-z0-9])")
 
 
@@ -86,25 +99,24 @@ def read(name: str) -> Words:
     """Take a name apart; only its last part counts ("unsloth/…", "/models/…"). Pure."""
     text = _last(name[:LONGEST].lower())
     quantization, text = _quantization(text)
-    text = _LONG.sub(" ", re.sub(r"for(?:causallm|conditionalgeneration)", " ", text))
-    text = re.sub(r"(?<=\d)_(?=\d)", ".", text)
-    text = re.sub(r"([a-z]{3,}?)v?(?=\d)", r"\1-", text)  # qwen38, deepseekv3, mixtral8x7b
+    text = _LONG.sub(" ", _CLASS.sub(" ", text))
+    text = _JOINED.sub(r"\1-", _UNDERSCORE.sub(".", text))
     active = _first(_ACTIVE, text)
     text = _ACTIVE.sub(" ", text)
     sizes = list(_SIZE.finditer(text))
     size = _billions(sizes[0]) if sizes else None
     text = _SIZE.sub(" ", text)
-    text = re.sub(r"(?<![\w.])(\d)[-_ ](?=\d(?![\w.]))", r"\1.", text)  # llama-3-1
+    text = _HYPHEN.sub(r"\1.", text)
     hard, soft, numbers = set(), set(), []
-    for word in re.findall(r"[a-z0-9.]+", text):
-        plain = re.sub(r"^v(?=\d)", "", word).replace(".", "")
-        if not plain or _NOISE.fullmatch(plain):
+    for word in _WORD.findall(text):
+        plain = (word[1:] if word[0] == "v" and word[1:2].isdigit() else word).replace(".", "")
+        if not plain or plain in _NOISE:
             continue
-        if _SOFT.fullmatch(plain) or re.fullmatch(r"\d{4}|\d{6,8}|0", plain):
+        if plain in _SOFT or _DATE.fullmatch(plain):
             soft.add(plain)
         else:
             hard.add(plain)
-            if re.fullmatch(r"\d{2,3}", word):
+            if word.isdigit() and len(word) in (2, 3):
                 numbers.append(word)
     return Words(
         hard=frozenset(hard),
@@ -118,18 +130,19 @@ def read(name: str) -> Words:
 
 def another_kind(words: frozenset[str]) -> frozenset[str]:
     """Those of ``words`` that name another kind of model, such as an embedding of the same family."""
-    return frozenset(word for word in words if _OTHER.fullmatch(word))
+    return words & _OTHER
 
 
 def _last(text: str) -> str:
     """The part of a path or a hub's name that names the model: the last one with a digit in it, else the last."""
-    text = re.sub(r"[a-z0-9_.]*models--[a-z0-9_.-]+?--", " ", text)
+    if "models--" in text:
+        text = _CACHED.sub(" ", text)
     if " " in text.strip() and "(" in text:  # "Qwen1.5-7B-Chat (local path …)": what is in brackets comes after
         before, inside = text.split("(", 1)
         return f"{_last(before)} {_last(inside.split(')')[0])}"
-    parts = [part for part in re.split(r"[/\\]", text) if part.strip()]
-    named = [part for part in parts if re.search(r"\d", part) and not re.fullmatch(r"[0-9a-f]{12,}\s*", part)]
-    return (named or parts or [""])[-1]
+    parts = [part for part in text.replace("\\", "/").split("/") if part.strip()]
+    named = (part for part in reversed(parts) if any(map(str.isdigit, part)) and not _SNAPSHOT.fullmatch(part))
+    return next(named, parts[-1] if parts else "")
 
 
 def _quantization(text: str) -> tuple[str | None, str]:

@@ -51,8 +51,9 @@ class Published:
 def find(name: str) -> Published:
     """The model that ``name`` means. Raises ``UsageError`` for none or several, with the nearest names. Reads files."""
     asked = model_name.read(name)
-    if name in names():
-        return _answer(name, asked, ())
+    exact = [one for one in names() if name in (one, one.split("/")[1])]
+    if len(exact) == 1:
+        return _answer(exact[0], asked, ())
     found = _best(asked, names(), name) or _best(asked, _other_names(asked), name)
     if not found:
         raise UsageError(f"no published model is called {_shown(name)}{_nearest(name, asked)}")
@@ -107,20 +108,18 @@ def _best(asked: model_name.Words, called: dict[str, str], name: str) -> list[st
         open_words = _open(asked, must, words, bool(unknown))
         if open_words is not None:
             elsewhere = published.split("/")[0].lower() not in name.lower()
-            same = (
-                words.quantization != asked.quantization,
-                elsewhere,
-                len(words.soft ^ asked.soft),
-                len(other),
-                other,
-            )
+            loose = len(words.soft ^ asked.soft)
+            order = (words.quantization != asked.quantization, loose, elsewhere, len(other), other)
             # A name without its size stands for every size of a family, but not where a model is called just so.
             fit = 1 if asked.size is None and words.size is not None and not asked.numbers else len(open_words)
-            ranked.append((fit, same, published))
+            ranked.append((fit, order, published))
     ranked.sort()
-    fits = [(same, published) for fit, same, published in ranked if fit == ranked[0][0]]
-    quantized = [published for same, published in fits if same[0] == fits[0][0][0]]
-    return list(dict.fromkeys(quantized))
+    fits = [(order, published) for fit, order, published in ranked if fit == ranked[0][0]]
+    if fits and ranked[0][0] == 0:  # every word is there: Instruct and the date tell the releases of one size apart
+        closest = min(order[1] for order, _ in fits)
+        fits = [one for one in fits if one[0][1] == closest]
+    quantized = [one for one in fits if one[0][0] == fits[0][0][0]]
+    return list(dict.fromkeys(published for _, published in quantized))
 
 
 def _must(asked: model_name.Words) -> tuple[frozenset[str], frozenset[str]]:
@@ -187,6 +186,8 @@ def _shape(name: str) -> str:
 
 def _decides(config: dict[str, Any]) -> dict[str, Any]:
     found = {key: config[key] for key in _DECISIVE if config.get(key) is not None}
+    if config.get("num_experts") and not config.get("mlp_only_layers") and config.get("decoder_sparse_step", 1) == 1:
+        found.pop("intermediate_size", None)  # every layer has experts: the dense width is not used
     heads, width = found.get("num_attention_heads"), found.get("hidden_size")
     if heads and width and found.get("head_dim") == width / heads:
         del found["head_dim"]
