@@ -33,6 +33,7 @@ class Accounting:
     batched: int = 8192
     seqs: int = 256
     static: bool = False
+    shared_whole: bool = False  # every GPU keeps the shared experts whole, fused with its routed ones
 
 
 def of(engine: str, version: str | None, *, card_name: str, card_bytes: int, length: int, gpus: int = 1) -> Accounting:
@@ -69,4 +70,4 @@ def _sglang(version: str, card_bytes: int, gpus: int) -> Accounting:
     if mib > 60_000:
         reserve = max(reserve, 10 * 1024)
     share = round((mib - reserve) / mib, 3)
-    return Accounting(engine="sglang", version=version, utilization=share, block=1, counts_tokens=True, graphs=False, batched=chunk, seqs=graph, static=True)
+    return Accounting(engine="sglang", version=version, utilization=share, block=1, counts_tokens=True, graphs=False, batched=chunk, seqs=graph, static=True, shared_whole=(0, 4, 5) <= numbers(version) < (0, 4, 7))

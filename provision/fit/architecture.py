@@ -17,6 +17,10 @@ from provision.record import record
 # Families whose feed-forward block has two matrices (up, down) instead of three (gate, up, down).
 _UNGATED = ("nemotron", "nemotron_h", "starcoder2", "gpt2", "gpt_neox", "gpt_bigcode", "falcon", "phi", "opt", "bloom", "mpt")
 
+# Tokens of the largest image of Qwen2-VL to Qwen3.8: 12,845,056 pixels of 28 x 28 a token, 16,777,216 of 32 x 32
+# (preprocessor_config.json).
+_LARGEST_IMAGE = 16384
+
 
 @record
 class Attention:
@@ -79,6 +83,8 @@ class Vision:
     intermediate: int
     merged: int  # elements that enter the projector for one token
     patch: int  # elements of one patch
+    merge: int  # patches on a side that become one token
+    tokens: int  # of the largest image
 
 
 @record
@@ -136,17 +142,25 @@ def _vision(config: dict[str, Any], hidden: int) -> Vision | None:
         return None
     keys = Keys(given)
     width = keys.whole("hidden_size", "embed_dim", "width", default=0)
-    depth = keys.whole("num_hidden_layers", "depth", "layers", default=0)
+    depth = keys.whole("num_hidden_layers", "depth", "layers", default=0) + keys.whole("num_global_layers", default=0)
     if not width or not depth:
         return None
     if isinstance(given.get("embed_dim"), int) and keys.get("depth"):  # Qwen2-VL: hidden_size is the language model's
         width = keys.whole("embed_dim")
     merge = keys.whole("spatial_merge_size", default=1)
-    patch = keys.whole("patch_size", default=14)
+    patch = keys.whole("patch_size", default=14) or 14
+    side = keys.whole("image_size", default=0) // patch
+    tokens = max(side * side, 1)
+    if merge > 1 and not side:  # any resolution, up to what the family's image processor allows
+        tokens = _LARGEST_IMAGE
+    elif text_tokens := config.get("mm_tokens_per_image"):
+        tokens, merge = int(text_tokens), max(int((side * side / int(text_tokens)) ** 0.5), 1)
     return Vision(
         layers=depth,
         hidden=width,
         intermediate=keys.whole("intermediate_size", default=int(width * float(keys.get("mlp_ratio", 4)))),
-        merged=width * merge * merge,
+        merged=keys.whole("vision_output_dim", default=width * merge * merge),
+        merge=merge,
+        tokens=tokens,
         patch=3 * patch * patch * keys.whole("temporal_patch_size", default=1),
     )

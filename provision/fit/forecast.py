@@ -57,7 +57,7 @@ def forecast(model: Architecture, listed: list[Weight], precision: Precision, as
     """Divide the card. ``weights_bytes`` per GPU where a checkpoint was read; by arithmetic otherwise."""
     seqs = asked.seqs or engine.seqs
     batched = asked.batched or engine.batched
-    held = weights_bytes if weights_bytes is not None else per_gpu(model, listed, precision, asked.parallel, drafts=asked.drafts > 0)
+    held = weights_bytes if weights_bytes is not None else per_gpu(model, listed, precision, asked.parallel, drafts=asked.drafts > 0, shared_whole=engine.shared_whole)
     active = activation(model, asked.parallel, batched=batched, seqs=seqs) if asked.activation_gib is None else Range.given(asked.activation_gib)
     outside = non_torch(asked.parallel) if asked.non_torch_gib is None else Range.given(asked.non_torch_gib)
     captured = graphs(model, seqs) if asked.graph_gib is None else Range.given(asked.graph_gib)

@@ -78,16 +78,26 @@ def share(weight: Weight, parallel: Parallel) -> Weight:
 
 
 def per_gpu(
-    model: Architecture, listed: Iterable[Weight], precision: Precision, parallel: Parallel, *, drafts: bool = False
+    model: Architecture,
+    listed: Iterable[Weight],
+    precision: Precision,
+    parallel: Parallel,
+    *,
+    drafts: bool = False,
+    shared_whole: bool = False,
 ) -> int:
-    """Bytes of weights on the fullest GPU. ``drafts``: the layers of multi-token prediction are loaded too."""
+    """Bytes of weights on the fullest GPU. ``drafts``: the layers of multi-token prediction are loaded too.
+
+    ``shared_whole``: shared experts are whole on every GPU.
+    """
     element = model.element_bytes
     parts = stages(len(model.layers), parallel.pp)
     by_layer: dict[int, float] = {}
     for one in listed:
         if one.draft and not drafts:
             continue
-        held = weight_bytes(share(one, parallel), precision, element)
+        part = one if shared_whole and one.kind == "shared" else share(one, parallel)
+        held = weight_bytes(part, precision, element)
         by_layer[one.layer] = by_layer.get(one.layer, 0.0) + held
     totals = []
     for stage, part in enumerate(parts):

@@ -171,7 +171,9 @@ def named(word: str) -> Precision:
     text = word.strip().lower()
     if "gguf" in text or re.fullmatch(r"(?:iq|q)\d\w*", text):
         kind = re.search(r"(?:iq|q)\d\w*|mxfp4|bf16|f16", text.replace("gguf", ""))
-        return gguf(kind.group() if kind else "q4_k_m")
+        if not kind:
+            raise UsageError("GGUF files come in types from 2 to 16 bits a weight: name one, for example gguf-q4_k_m")
+        return gguf(kind.group())
     for pattern, name in _WORDS:
         if re.search(pattern, text):
             return PRECISIONS[name]

@@ -83,7 +83,7 @@ def _published(name: str, quantization: str | None) -> Model:
         precision = own if asked.name.split("-")[0] == own.name.split("-")[0] else asked
         if asked.name == "none":
             precision = asked
-        if said.lower() in ("gguf", "8bit", "4bit") or (asked.name == "gguf-q4_k_m" and "q4" not in said.lower()):
+        if said.lower() in ("8bit", "4bit"):
             assumed.append(f"{said!r} is taken as {precision.name}")
     listed = weights(shapes)
     return Model(
@@ -109,8 +109,11 @@ def card(name: str | None, gib: float | None) -> tuple[str, int, int | None]:
     if row is None:
         near = ", ".join(gpus.nearest(name))
         raise UsageError(f"--gpu {name[:60]!r} is not known{f'; nearest: {near}' if near else ''}", "provision catalog show gpus")
-    usable, _ = gpus.usable_bytes(name)
-    return row.name, usable, row.memory_bandwidth
+    known = gpus.usable_bytes(name) or gpus.usable_bytes(f"{name} 80GB")
+    if known is None:
+        sizes = ", ".join(gpus.nearest(name))
+        raise UsageError(f"--gpu {name[:60]!r}: how much memory it has is not known{f'; nearest: {sizes}' if sizes else ''}")
+    return row.name, known[0], row.memory_bandwidth
 
 
 def engine(text: str) -> tuple[str, str | None]:
