@@ -8,7 +8,7 @@ from typing import Any
 
 from provision.fit import question
 from provision.fit.accounting import Accounting
-from provision.fit.forecast import Asked, Forecast, forecast
+from provision.fit.forecast import LEAST_CONTEXT, Asked, Forecast, forecast
 from provision.fit.parallel import Parallel, per_gpu, refuse
 from provision.fit.precision import PRECISIONS, Precision, weight_bytes
 from provision.fit.weights import weights
@@ -27,7 +27,6 @@ class Answer:
     card_bytes: int
     asked: Asked
     engine: Accounting
-    users: int | None
     forecast: Forecast
     fits: bool
     certain: bool  # the range of the estimates does not reach the other verdict
@@ -38,25 +37,23 @@ class Answer:
 
 
 def answer(
-    model: question.Model, card: tuple[str, int, int | None], asked: Asked, engine: Accounting, users: int | None
+    model: question.Model, card: tuple[str, int, int | None], asked: Asked, engine: Accounting
 ) -> Answer:
     """Raises ``UsageError`` where the model cannot be divided as asked."""
     refuse(model.shapes, asked.parallel)
     made = forecast(model.shapes, model.listed, model.precision, asked, engine)
-    fits = _enough(made, users)
     return Answer(
         model=model,
         card=card[0],
         card_bytes=card[1],
         asked=asked,
         engine=engine,
-        users=users,
         forecast=made,
-        fits=fits,
-        certain=_certain(made, model, users),
-        why=tuple(_why(model, made, asked, users, card)),
+        fits=made.fits,
+        certain=_certain(made, asked),
+        why=tuple(_why(model, made, asked, card)),
         engine_args=_arguments(model, asked, engine, made),
-        alternatives=() if fits else tuple(_alternatives(model, card, asked, engine, users)),
+        alternatives=() if made.fits else tuple(_alternatives(model, asked, engine)),
         tokens_per_s=_ceiling(model, asked.parallel, card[2]),
     )
 
@@ -106,18 +103,14 @@ def as_json(one: Answer) -> dict[str, Any]:
     }
 
 
-def _enough(made: Forecast, users: int | None) -> bool:
-    return made.fits and (users is None or made.concurrency >= users)
-
-
-def _certain(made: Forecast, model: question.Model, users: int | None) -> bool:
+def _certain(made: Forecast, asked: Asked) -> bool:
     """The verdict is the same at both ends of the pool's range."""
-    need = made.cache.request_bytes(made.length) * (users or 1)
+    need = made.cache.request_bytes(made.enough) * (asked.users or 1)
     return (made.pool_low >= need) == (made.pool_high >= need)
 
 
 def _why(
-    model: question.Model, made: Forecast, asked: Asked, users: int | None, card: tuple[str, int, int | None]
+    model: question.Model, made: Forecast, asked: Asked, card: tuple[str, int, int | None]
 ) -> list[str]:
     """The reasons in the order in which an engine would meet them."""
     parts = asked.parallel
@@ -132,16 +125,18 @@ def _why(
     if made.pool <= 0:
         said.append(f"nothing is left for the KV cache: {gib(-made.pool)} are missing")
         return said
-    each = made.cache.request_bytes(made.length)
-    said.append(f"{gib(made.pool)} are left for the KV cache; one request of {made.length:,} tokens needs {gib(each)}")
-    if asked.length and made.longest < asked.length:
-        said.append(f"the longest request that fits has {made.longest:,} tokens")
-    elif any(kind == "state" for kind, _, _ in made.cache.groups) and asked.seqs and made.cache.blocks(made.pool) < asked.seqs:
-        said.append(f"{made.cache.blocks(made.pool)} cache blocks are too few for {asked.seqs} requests at once: each keeps a state")
-    elif users and made.concurrency < users:
-        said.append(f"{made.concurrency:.1f} such requests fit at once; {users} were asked for")
-    if model.shapes.context and not asked.length and made.longest < model.shapes.context:
-        said.append(f"the model's own context of {model.shapes.context:,} tokens does not fit: pass the length below")
+    each = f"{asked.users} requests" if asked.users else "one request"
+    need = made.cache.request_bytes(made.length) * (asked.users or 1)
+    said.append(f"{gib(made.pool)} are left for the KV cache; {each} of {made.length:,} tokens need{'s' * (not asked.users)} {gib(need)}")
+    context = model.shapes.context
+    if made.longest < made.enough:
+        said.append(f"the longest that {'each' if asked.users else 'one'} can have is {made.longest:,} tokens")
+    elif made.too_many:
+        said.append(
+            f"{made.cache.blocks(made.pool)} cache blocks are too few for {asked.seqs} requests at once: each keeps a state"
+        )
+    elif context and not asked.length and made.longest < context:
+        said.append(f"the model's own context of {context:,} tokens does not fit: pass the length below")
     return said
 
 
@@ -181,15 +176,13 @@ def _arguments(model: question.Model, asked: Asked, engine: Accounting, made: Fo
     return tuple(found)
 
 
-def _alternatives(
-    model: question.Model, card: tuple[str, int, int | None], asked: Asked, engine: Accounting, users: int | None
-) -> list[dict[str, Any]]:
-    """What would fit, each changing one thing, then precision and cards together."""
+def _alternatives(model: question.Model, asked: Asked, engine: Accounting) -> list[dict[str, Any]]:
+    """What would fit, each changing one thing."""
     found: list[dict[str, Any]] = []
 
-    def tried(what: str, precision: Precision, changed: Asked) -> bool:
+    def tried(what: str, changed: Asked, precision: Precision = model.precision) -> bool:
         made = forecast(model.shapes, _listed(model, precision), precision, changed, engine)
-        if _enough(made, users):
+        if made.fits:
             found.append(
                 {
                     "change": what,
@@ -201,31 +194,36 @@ def _alternatives(
                     "max_concurrency": round(made.concurrency, 2),
                 }
             )
-            return True
-        return False
+        return made.fits
 
     made = forecast(model.shapes, model.listed, model.precision, asked, engine)
-    if asked.length and made.longest >= 2048 and users is None:
-        length = made.longest // 1024 * 1024 if made.longest >= 4096 else made.longest
-        tried(f"a context of {length:,} tokens", model.precision, dataclasses.replace(asked, length=length))
-    elif users and made.pool > 0:
-        length = made.cache.longest(made.pool // users, asked.length or model.shapes.context or 4096)
-        if length >= 2048:
-            tried(f"a context of {length:,} tokens for each", model.precision, dataclasses.replace(asked, length=length))
+    if asked.length and made.longest >= LEAST_CONTEXT:
+        length = made.longest // 1024 * 1024
+        tried(f"a context of {length:,} tokens", dataclasses.replace(asked, length=length))
+    if made.too_many:
+        tried(f"{made.cache.blocks(made.pool)} requests at once", dataclasses.replace(asked, seqs=made.cache.blocks(made.pool)))
     if asked.kv_dtype == "auto":
-        tried("KV cache in FP8", model.precision, dataclasses.replace(asked, kv_dtype="fp8"))
+        tried("KV cache in FP8", dataclasses.replace(asked, kv_dtype="fp8"))
     if not model.precision.kinds:
         for name in _NARROWER:
-            tried(f"weights in {name}", PRECISIONS[name], asked)
+            tried(f"weights in {name}", asked, PRECISIONS[name])
     for tp in (2, 4, 8, 16):
         if tp > asked.parallel.tp and _divides(model, tp):
             wider = dataclasses.replace(asked, parallel=dataclasses.replace(asked.parallel, tp=tp))
-            if tried(f"{wider.parallel.gpus} of these cards", model.precision, wider):
+            if tried(f"{wider.parallel.gpus} of these cards", wider):
                 break
-    missing = made.weights_bytes + made.cache.request_bytes(made.length) * (users or 1)
-    missing += made.activation.likely + made.non_torch.likely - made.usable_bytes
+    missing = made.weights_bytes + made.cache.request_bytes(made.enough) * (asked.users or 1)
+    missing += made.activation.likely + made.non_torch.likely + made.graphs.likely - made.usable_bytes
     if engine.engine == "vllm" and 0 < missing < made.weights_bytes:
-        found.append({"change": f"--cpu-offload-gb {math.ceil(missing / GIB) + 1}: slow, every step moves them over PCIe", "precision": model.precision.name, "gpus": asked.parallel.gpus, "tp": asked.parallel.tp})
+        moved = math.ceil(missing / GIB) + 1
+        found.append(
+            {
+                "change": f"--cpu-offload-gb {moved}: slow, every step moves them over PCIe",
+                "precision": model.precision.name,
+                "gpus": asked.parallel.gpus,
+                "tp": asked.parallel.tp,
+            }
+        )
     return found
 
 

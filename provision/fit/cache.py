@@ -9,7 +9,9 @@ to 3.8 (club-3090 issues 295, 612 and 642, talos PR 1995) come out to the token 
 from __future__ import annotations
 
 import math
+import re
 
+from provision.errors import UsageError
 from provision.fit.accounting import Accounting
 from provision.fit.architecture import Architecture, Attention
 from provision.fit.parallel import Parallel, stages
@@ -20,6 +22,15 @@ _STATE_ELEMENT_BYTES = 4  # vLLM keeps the recurrent state in float32 (mamba_ssm
 # vllm/v1/attention/backends/mla: fp8_ds_mla, 512 bytes FP8 + 16 of scales + 128 of rope in 16 bit; the indexer's key is
 # 128 bytes FP8 and a float32. DeepSeek V4: 448 FP8 + 128 rope + 8 scale for each state.
 _SPARSE_FP8, _INDEX_SCALE, _V4_STATE = 656, 4, 584
+
+_ELEMENTS = (  # what engines call them, and bytes; None: the model's own
+    (r"auto", None),
+    (r"(?:fp8|int8|float8|e4m3|e5m2|q8)[\w.]*", 1.0),
+    (r"nvfp4[\w.]*", 0.5625),
+    (r"(?:fp4|int4|q4|mxfp4)[\w.]*", 0.5),
+    (r"(?:torch\.)?(?:bf16|bfloat16|fp16|float16|half)", 2.0),
+    (r"(?:torch\.)?(?:float32|float)", 4.0),
+)
 
 
 @record
@@ -81,13 +92,12 @@ class Cache:
 
 
 def element_bytes(kv_dtype: str, model_bytes: int) -> float:
-    """Bytes of one cached element: ``auto`` is the model's own."""
-    word = kv_dtype.lower().split()[0].split("(")[0]
-    if word.startswith(("fp8", "int8", "e4m3", "e5m2", "q8")):
-        return 1.0
-    if word.startswith(("fp4", "nvfp4", "int4", "q4", "mxfp4")):
-        return 0.5625 if word.startswith("nvfp4") else 0.5
-    return 2.0 if word in ("bf16", "bfloat16", "fp16", "float16", "half") else 4.0 if word == "float32" else float(min(model_bytes, 2))
+    """Bytes of one cached element: ``auto`` is the model's own. Raises ``UsageError`` for a type that is not known."""
+    word = kv_dtype.strip().lower().split("(")[0].strip()
+    for pattern, size in _ELEMENTS:
+        if re.fullmatch(pattern, word):
+            return size or float(min(model_bytes, 2))
+    raise UsageError(f"--kv-cache-dtype {kv_dtype[:40]!r} is not known; expected auto, bfloat16, fp8 or the like")
 
 
 def token_bytes(one: Attention, tp: int, element: float) -> float:

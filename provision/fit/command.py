@@ -24,7 +24,6 @@ def run(
     engine: str,
     quantization: str | None,
     dtype: str | None,
-    users: int | None,
     here: Any = None,
     **given: Any,
 ) -> Answer:
@@ -44,7 +43,7 @@ def run(
         name, version, card_name=gpu or "", card_bytes=card[1], length=length, gpus=parallel.tp * parallel.pp
     )
     asked = Asked(card_bytes=card[1], parallel=parallel, **given)
-    return answer(resolved, card, asked, how, users)
+    return answer(resolved, card, asked, how)
 
 
 def _parallel(gpus: int | None, tp: int | None, pp: int, dp: int, ep: bool) -> Parallel:

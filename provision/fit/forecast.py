@@ -27,6 +27,7 @@ class Asked:
     activation_gib: float | None = None
     non_torch_gib: float | None = None
     graph_gib: float | None = None
+    users: int | None = None  # requests of that context that must fit at once
     drafts: int = 0  # tokens of speculative decoding by the model's own draft layers
 
 
@@ -44,9 +45,11 @@ class Forecast:
     pool_high: int
     cache: Cache
     length: int  # the asked context, or the longest that is worth serving
-    longest: int  # tokens of the longest request that the pool holds, at most the model's context
+    longest: int  # tokens of the longest request that the pool holds for each user, at most the model's context
     tokens: int
     concurrency: float
+    enough: int  # tokens of context without which it does not fit
+    too_many: bool  # requests at once, for an engine that keeps a state for each
     tokens_known: bool  # False where the engine divides the pool in a way that is not modelled
     fits: bool
     seqs: int
@@ -64,7 +67,7 @@ def forecast(model: Architecture, listed: list[Weight], precision: Precision, as
     if asked.eager:
         captured = Range.given(0)
     share = asked.utilization if asked.utilization is not None else engine.utilization
-    usable = int(asked.card_bytes * share)
+    usable = int((asked.card_bytes - (SGLANG_CONTEXT_BYTES if engine.static else 0)) * share)
     counted = captured if engine.graphs else Range.given(0)
     if engine.static:  # the rest of the card is for these
         active = outside = counted = Range.given(0)
@@ -73,7 +76,7 @@ def forecast(model: Architecture, listed: list[Weight], precision: Precision, as
     high = usable - int(held * 0.99) - active.low - outside.low - counted.low
     kept = cache(model, asked.parallel, asked.kv_dtype, engine, batched=batched, drafts=asked.drafts)
     context = model.context or asked.length or 4096
-    longest = kept.longest(pool, max(context, asked.length or 0))
+    longest = kept.longest(pool // (asked.users or 1), max(context, asked.length or 0))
     length = asked.length or min(context, max(longest, 1))
     enough = asked.length or min(context, LEAST_CONTEXT)
     too_many = any(kind == "state" for kind, _, _ in kept.groups) and kept.blocks(pool) < seqs and asked.seqs is not None
@@ -92,10 +95,14 @@ def forecast(model: Architecture, listed: list[Weight], precision: Precision, as
         tokens=kept.tokens(pool, length),
         concurrency=kept.concurrency(pool, length),
         tokens_known=not (engine.counts_tokens and any(one.attention.kind == "compressed" for one in model.layers)),
+        enough=enough,
+        too_many=too_many,
         fits=longest >= enough and not too_many,
         seqs=seqs,
         batched=batched,
     )
 
 
+# SGLang takes its share of what is free before it loads: sglang issue 4826 shows 139.21 of an H200's 139.81 GiB.
+SGLANG_CONTEXT_BYTES = int(0.6 * 2**30)
 LEAST_CONTEXT = 2048  # tokens: a shorter context serves no conversation, so a card that holds only that does not hold the model

@@ -36,10 +36,10 @@ def refuse(model: Architecture, parallel: Parallel) -> None:
     heads = max((layer.attention.heads for layer in model.layers if layer.attention.kind != "mamba"), default=1)
     if heads % parallel.tp:
         works = [n for n in range(1, heads + 1) if heads % n == 0]
-        near = sorted(sorted(works, key=lambda n: abs(n - parallel.tp))[:3])
+        near = [n for n in works if n < parallel.tp][-2:] + [n for n in works if n > parallel.tp][:1]
         raise UsageError(
             f"--tp {parallel.tp}: {heads} attention heads cannot be divided by {parallel.tp}; "
-            f"{', '.join(map(str, near[:-1]))} or {near[-1]} can"
+            f"{' or '.join([', '.join(map(str, near[:-1])), str(near[-1])] if near[1:] else map(str, near))} can"
         )
     if parallel.pp > len(model.layers):
         raise UsageError(f"--pp {parallel.pp}: the model has {len(model.layers)} layers")

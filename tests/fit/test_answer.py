@@ -1,0 +1,238 @@
+"""``provision fit`` as a user meets it: the verdict, its reasons, what would fit, exit codes, bad input."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from provision.cli import main
+from provision.fit.working import Range, activation, graphs, non_torch
+
+GIB = 2**30
+BUNDLED = Path(__file__).parents[2] / "provision/payload/smoke/model"
+CONTRACT = {
+    "weights_bytes", "activation_bytes", "non_torch_bytes", "cuda_graph_bytes", "kv_bytes_per_token", "kv_cache_bytes",
+    "kv_cache_tokens", "max_concurrency", "fits", "why", "engine_args", "alternatives",
+}  # fmt: skip
+
+
+def ask(*options: str) -> Result:
+    return CliRunner().invoke(main, ["fit", *options])
+
+
+def document(*options: str) -> dict[str, Any]:
+    done = ask(*options, "--json")
+    assert done.exit_code in (0, 1), done.output
+    read: dict[str, Any] = json.loads(done.stdout)
+    return read
+
+
+def test_the_readmes_question_is_answered() -> None:
+    done = ask("--model", "R1-Distill-Qwen-32B", "--gpu", "RTX 4090", "--gpus", "2", "--users", "8")
+    assert done.exit_code == 1
+    assert "does not fit" in done.stdout
+    assert "too little for the weights alone" in done.stdout
+    assert "weights in awq" in done.stdout
+    assert "taken as deepseek-ai/DeepSeek-R1-Distill-Qwen-32B" in done.stdout
+
+
+def test_the_document_has_what_the_contract_promises() -> None:
+    said = document("--model", "deepseek-ai/DeepSeek-R1-Distill-Qwen-14B", "--gpu", "RTX 4090", "--gpus", "2", "--tp", "2",
+                    "--pp", "1", "--dp", "1", "--dtype", "bfloat16", "--quantization", "none", "--kv-cache-dtype", "auto",
+                    "--gpu-memory-utilization", "0.9", "--max-model-len", "8192", "--max-num-seqs", "256",
+                    "--max-num-batched-tokens", "8192", "--engine", "vllm==0.11.0")  # fmt: skip
+    assert said.keys() >= CONTRACT
+    assert said["fits"] is True
+    parts = said["weights_bytes"] + said["activation_bytes"] + said["non_torch_bytes"] + said["kv_cache_bytes"]
+    assert parts == said["usable_bytes"]  # 0.11 takes no graphs off
+    assert said["kv_cache_tokens"] == said["kv_cache_bytes"] // (16 * said["kv_bytes_per_token"]) * 16
+    assert said["max_concurrency"] == round(said["kv_cache_tokens"] / 8192, 2)
+    assert "--tensor-parallel-size" in said["engine_args"]
+
+
+def test_measured_terms_take_the_place_of_estimates() -> None:
+    # llm-d's table, Llama-3.1-8B on one H100: 14.99 + 4.76 + 0.13 of 79.18 x 0.9 leave 51.38 GiB
+    said = document("--model", "meta-llama/Llama-3.1-8B", "--gpu-memory-gib", "79.18", "--gpu-memory-utilization", "0.9",
+                    "--max-model-len", "16000", "--activation-gib", "4.76", "--non-torch-gib", "0.13",
+                    "--engine", "vllm==0.11.0")  # fmt: skip
+    assert said["kv_cache_bytes"] / GIB == pytest.approx(51.38, rel=0.001)
+    assert said["range"]["activation_bytes"] == [said["activation_bytes"]] * 2
+
+
+@pytest.mark.parametrize("version, counted", [("0.19.0", False), ("0.20.0", True)])
+def test_graphs_are_taken_off_from_the_version_that_does(version: str, counted: bool) -> None:
+    said = document("--model", "Qwen/Qwen3-8B", "--gpu", "RTX 4090", "--engine", f"vllm=={version}")
+    rest = said["usable_bytes"] - said["weights_bytes"] - said["activation_bytes"] - said["non_torch_bytes"]
+    assert rest - said["kv_cache_bytes"] == (said["cuda_graph_bytes"] if counted else 0)
+
+
+def test_a_cache_that_is_never_sized_is_null_not_zero() -> None:
+    said = document("--model", "meta-llama/Llama-3.1-70B", "--gpu", "RTX 4090")
+    assert (said["fits"], said["kv_cache_bytes"], said["kv_cache_tokens"], said["max_concurrency"]) == (False, None, None, None)
+
+
+def test_a_missing_remainder_is_negative_as_the_engine_prints_it() -> None:
+    # llm-d's table: Llama-3.3-70B-FP8 on one H100 prints -1.44 GiB
+    said = document("--model", "RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic", "--gpu", "H100", "--max-model-len", "16000")
+    assert said["fits"] is False
+    assert -3 * GIB < said["kv_cache_bytes"] < 0
+
+
+@pytest.mark.parametrize("users, code", [(1, 0), (100_000, 1)])
+def test_users_are_requests_that_must_fit_at_once(users: int, code: int) -> None:
+    done = ask("--model", "Qwen/Qwen3-8B", "--gpu", "RTX 4090", "--max-model-len", "8192", "--users", str(users))
+    assert done.exit_code == code
+
+
+@pytest.mark.parametrize("length, fits", [(8192, True), (131072, False)])
+def test_the_asked_context_decides(length: int, fits: bool) -> None:
+    said = document("--model", "meta-llama/Llama-3.1-8B", "--gpu", "RTX 4090", "--max-model-len", str(length))
+    assert said["fits"] is fits
+    assert any("context of" in one["change"] for one in said["alternatives"]) is not fits
+
+
+def test_every_alternative_fits_when_it_is_asked_for() -> None:
+    common = ("--model", "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B", "--gpu", "RTX 4090", "--max-model-len", "8192")
+    said = document(*common, "--gpus", "2")
+    tried = 0
+    for one in said["alternatives"]:
+        if one["change"].startswith("weights in "):
+            again = document(*common, "--gpus", "2", "--quantization", one["precision"])
+        elif one["change"].endswith("of these cards"):
+            again = document(*common, "--gpus", str(one["gpus"]))
+        else:
+            continue
+        assert again["fits"], one
+        assert again["kv_cache_tokens"] == one["kv_cache_tokens"]
+        tried += 1
+    assert tried >= 3
+
+
+def test_without_an_asked_context_the_longest_is_named_and_passed() -> None:
+    said = document("--model", "meta-llama/Llama-3.1-8B", "--gpu", "RTX 4090")
+    assert said["fits"]
+    assert 2048 < said["max_model_len"] < 131072
+    assert said["engine_args"] == ["--max-model-len", str(said["max_model_len"])]
+    again = document("--model", "meta-llama/Llama-3.1-8B", "--gpu", "RTX 4090", "--max-model-len", str(said["max_model_len"]))
+    assert again["fits"]
+
+
+def test_a_state_for_every_request_bounds_their_number() -> None:
+    # vllm recipes issue 831: max_num_seqs (1024) exceeds available Mamba cache blocks (939)
+    common = ("--model", "Qwen/Qwen3.8-27B-FP8", "--gpu", "RTX PRO 6000 Blackwell Max-Q")
+    refused = document(*common, "--max-num-seqs", "1024")
+    assert refused["fits"] is False
+    assert any("cache blocks are too few for 1024" in one for one in refused["why"])
+    assert document(*common, "--max-num-seqs", "256")["fits"] is True
+
+
+def test_sglang_has_options_of_its_own() -> None:
+    said = document("--model", "deepseek-ai/DeepSeek-R1", "--gpu", "H200", "--gpus", "8", "--engine", "sglang",
+                    "--gpu-memory-utilization", "0.82")  # fmt: skip
+    assert said["engine_args"][:4] == ["--tp-size", "8", "--mem-fraction-static", "0.82"]
+    # aisimulate PR 263: about 509,000 tokens observed
+    assert said["kv_cache_tokens"] == pytest.approx(509_000, rel=0.05)
+
+
+def test_what_an_engine_divides_in_a_way_of_its_own_is_not_counted() -> None:
+    said = document("--model", "deepseek-ai/DeepSeek-V4-Flash", "--gpu", "L20", "--gpus", "8", "--engine", "sglang")
+    assert (said["kv_cache_tokens"], said["max_concurrency"]) == (None, None)
+    assert said["kv_cache_bytes"] > 0
+
+
+def test_a_folder_is_read_and_its_name_shown() -> None:
+    said = document("--model", str(BUNDLED), "--gpu", "RTX 4090")
+    assert said["fits"]
+    assert said["model"] == "model"
+    assert said["source"].startswith("1 files in")
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        (("--model", "deepseek-ai/DeepSeek-V33", "--gpu", "H200"), "DeepSeek-V3"),
+        (("--model", "/nowhere/at/all", "--gpu", "H200"), "no such folder"),
+        (("--model", "Qwen/Qwen3-8B", "--gpu", "RTX 4099"), "RTX 40"),
+        (("--model", "Qwen/Qwen3-8B", "--gpu", "H200", "--engine", "ollama"), "vllm, sglang"),
+        (("--model", "Qwen/Qwen3-8B", "--gpu", "H200", "--gpus", "4", "--tp", "2"), "takes 2"),
+        (("--model", "Qwen/Qwen3-8B", "--gpu", "H200", "--tp", "3"), "cannot be divided by 3"),
+        (("--model", "Qwen/Qwen3-8B", "--gpu", "H200", "--quantization", "exl3"), "'exl3' is not known"),
+        (("--model", "Qwen/Qwen3-8B", "--gpu-memory-gib", "0"), "GiB"),
+        (("--model", "Qwen/Qwen3-8B", "--gpu", "H200", "--kv-cache-dtype", "fp12"), "--kv-cache-dtype"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_two(options: tuple[str, ...], says: str) -> None:
+    done = ask(*options)
+    assert done.exit_code == 2
+    assert says in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "changes, says",
+    [
+        ({"num_hidden_layers": -1}, "num_hidden_layers"),
+        ({"num_hidden_layers": 10**9}, "1 to 1000 layers"),
+        ({"hidden_size": "wide"}, "hidden_size"),
+        ({"hidden_size": None}, "no hidden_size"),
+        ({"num_attention_heads": 0}, "num_attention_heads"),
+        ({"quantization_config": {"quant_method": "x" * 10_000}}, "quant_method"),
+    ],
+)
+def test_a_configuration_that_makes_no_sense_is_refused(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+    shutil.copy(BUNDLED / "model.safetensors", tmp_path)
+    config = json.loads((BUNDLED / "config.json").read_text()) | changes
+    if "num_attention_heads" in changes:
+        del config["kv_lora_rank"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    done = ask("--model", str(tmp_path), "--gpu", "RTX 4090", *(("--quantization", "none") if "quantization_config" in changes else ()))
+    if "quantization_config" in changes:  # what is stored is stored: the method's name decides nothing
+        assert done.exit_code == 0
+        return
+    assert done.exit_code == 2, done.output
+    assert says in done.stderr
+    assert len(done.stderr) < 400
+
+
+def test_the_estimates_reproduce_what_was_printed() -> None:
+    from provision.catalog import published
+    from provision.fit.architecture import architecture
+    from provision.fit.parallel import Parallel
+
+    def peak(name: str, seqs: int, batched: int, tp: int = 1) -> float:
+        return activation(architecture(published.find(name).config), Parallel(tp=tp), batched=batched, seqs=seqs).likely / GIB
+
+    assert peak("meta-llama/Llama-3.1-8B", 1024, 8192) == pytest.approx(4.76, rel=0.02)  # llm-d's H100 table
+    assert peak("openai/gpt-oss-20b", 1024, 8192) == pytest.approx(7.38, rel=0.02)
+    assert peak("Qwen/Qwen2.5-7B-Instruct", 256, 3072) == pytest.approx(1.41, rel=0.03)  # weclone issue 101
+    assert peak("meta-llama/Meta-Llama-3-8B", 256, 8192, 2) == pytest.approx(1.26, rel=0.1)  # vllm issue 10511
+
+
+def test_an_estimate_has_a_range_and_a_measurement_has_none() -> None:
+    given = Range.given(1.5)
+    assert given.low == given.likely == given.high == 1.5 * GIB
+    from provision.fit.parallel import Parallel
+
+    for one in (non_torch(Parallel()), non_torch(Parallel(tp=2))):
+        assert one.low < one.likely < one.high
+
+
+def test_fewer_graphs_take_less() -> None:
+    from provision.catalog import published
+    from provision.fit.architecture import architecture
+
+    shapes = architecture(published.find("Qwen/Qwen3-8B").config)
+    assert graphs(shapes, 8).likely < graphs(shapes, 256).likely == graphs(shapes, 256).likely <= graphs(shapes, 512).likely
+    assert graphs(shapes, 512) == graphs(shapes, 4096)
+
+
+def test_without_a_card_the_machine_is_asked(tmp_path: Path) -> None:
+    machine = Path(__file__).parents[1] / "machines"
+    with_card = next(path for path in sorted(machine.glob("*.json")) if '"Gpus": {"' in path.read_text() or '"memory_bytes"' in path.read_text())
+    done = ask("--model", "Qwen/Qwen3-0.6B", "--facts", str(with_card))
+    assert done.exit_code in (0, 1), done.output
