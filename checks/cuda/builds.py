@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from provision.catalog import tables
 from provision.catalog.version import minor, numbers, older
 from provision.check import ERROR, WARNING, Finding, NotApplicable, check
+from provision.checks._gpus import not_loaded_yet, to_come
 from provision.checks._pasted import (
     WHICH_BUILD,
     MaybeStated,
@@ -20,9 +21,9 @@ from provision.checks._pasted import (
     variables,
 )
 from provision.checks._words import listed
-from provision.fact import Missing
+from provision.fact import Absent, Missing
 from provision.facts.cuda import CudaLibraries, LibraryCopy
-from provision.facts.driver import NvidiaDriver
+from provision.facts.driver import DriverLibraries, NvidiaDriver
 from provision.facts.environment import Environment
 from provision.facts.gpus import Gpus
 from provision.facts.packages import Packages
@@ -60,12 +61,16 @@ def torch_without_cuda(
 
 @check("CUD010", ERROR, cause="driver-too-old-for-cuda")
 def torch_newer_than_driver(
-    packages: Packages | Missing, driver: NvidiaDriver, stated: MaybeStated
+    packages: Packages | Missing,
+    driver: NvidiaDriver,
+    stated: MaybeStated,
+    libraries: DriverLibraries | Absent | Missing,
 ) -> Iterator[Finding]:
     """An installed torch was built for a CUDA major that the driver does not know.
 
     Each CUDA major has an oldest driver. Across majors nothing starts (CUDA error 35); inside one major an older driver
-    runs newer builds, so torch for CUDA 12.8 works on a driver of CUDA 12.2.
+    runs newer builds, so torch for CUDA 12.8 works on a driver of CUDA 12.2. Where a newer driver is installed and only
+    its module is not loaded yet, that one is judged: the remedy is a reboot (CUD003).
 
     ## Fix
     Install a torch built for the driver's CUDA major, or a newer driver.
@@ -73,10 +78,16 @@ def torch_newer_than_driver(
     ## Proof
     CUD-P4: a matrix product and a convolution on the GPU agree with the CPU.
     """
+    version, waits, found = to_come(driver, libraries), False, False
     for environment, torch in torches(packages, stated):
         least = tables.minimum_driver(torch.cuda) if torch.cuda else None
-        if least and older(driver.version, least) and not _compat(stated, torch.cuda):
-            runs = [row.cuda for row in tables.drivers().major if not older(driver.version, row.minimum_driver)]
+        if not least or not older(driver.version, least) or _compat(stated, torch.cuda):
+            continue
+        if not older(version, least):
+            waits = True
+        else:
+            found = True
+            runs = [row.cuda for row in tables.drivers().major if not older(version, row.minimum_driver)]
             yield Finding(
                 f"{environment.wheel}torch {torch.version}{environment.inside} was built for CUDA {torch.cuda}, "
                 f"which needs driver {least} or newer; {driver.version} is loaded",
@@ -89,6 +100,8 @@ def torch_newer_than_driver(
                 certainty="likely" if environment.assumed else "certain",
                 tell_apart=(WHICH_BUILD,) if environment.assumed else (),
             )
+    if waits and not found:
+        raise not_loaded_yet(driver, version)
 
 
 def _compat(stated: MaybeStated, cuda: str | None) -> bool:

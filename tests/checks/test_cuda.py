@@ -95,16 +95,53 @@ def test_cud004_sees_a_driver_that_does_not_answer(messages: Any) -> None:
     assert messages("CUD004") == []
 
 
+def one_version(a: Any, version: str) -> tuple[NvidiaDriver, DriverLibraries]:
+    """A driver whose module and library are of one version."""
+    return a(NvidiaDriver, version=version), a(DriverLibraries, version=version)
+
+
+# (loaded module, installed library) of a driver that was upgraded and not loaded yet; torch and plan need 580.65.06.
+UPGRADED = [
+    ("535.183.01", "580.82.07", "skipped"),  # a reboot is enough
+    ("535.183.01", "580.65.05", "found"),  # a reboot is not enough
+    ("535.183.01", None, "found"),
+    ("580.82.07", "535.183.01", "ok"),  # a container with a stale library: the host's module is new enough
+]
+
+
+@pytest.mark.parametrize(("module", "library", "outcome"), UPGRADED)
+@pytest.mark.parametrize("code", ["CUD005", "CUD006", "CUD010"])
+def test_a_new_driver_that_only_waits_for_a_reboot_is_not_called_too_old(
+    a: Any, run_check: Any, code: str, module: str, library: str | None, outcome: str
+) -> None:
+    spec = a(Spec, expect=Expect(driver="580.65.06"))
+    both = (a(NvidiaDriver, version=module), a(DriverLibraries, version=library))
+    result = run_check(code, torch(a, "2.13.0", "13.0"), spec, *both)
+    assert result.outcome == outcome
+    if outcome == "skipped":
+        assert result.reason == (
+            "driver 580.82.07 is installed and new enough; the loaded module is still 535.183.01 (see CUD003)"
+        )
+
+
+def test_cud010_a_torch_that_no_driver_here_runs_is_not_hidden_by_one_that_waits(a: Any, messages: Any) -> None:
+    old, new = torch(a, "2.6.0", "12.4").environments[0], torch(a, "2.13.0", "13.0").environments[0]
+    both = a(Packages, environments=(old, new)), a(Packages, environments=(new, old))
+    for packages in both:
+        said = messages("CUD010", packages, a(NvidiaDriver, version="470.10"), a(DriverLibraries, version="535.183.01"))
+        assert len(said) == 1 and "CUDA 13.0" in said[0]
+
+
 @pytest.mark.parametrize(
     ("driver", "found"),
     [("580.65.06", 0), ("580.65.05", 1), ("580", 1), ("575.99", 1), ("595.45.04", 0), ("1000.1", 0)],
 )
 def test_cud005_needs_the_planned_cudas_driver(a: Any, messages: Any, driver: str, found: int) -> None:
-    assert len(messages("CUD005", a(NvidiaDriver, version=driver))) == found
+    assert len(messages("CUD005", *one_version(a, driver))) == found
 
 
 def test_cud005_says_both_versions(a: Any, messages: Any) -> None:
-    said = messages("CUD005", a(NvidiaDriver, version="535.104.05"))
+    said = messages("CUD005", *one_version(a, "535.104.05"))
     assert said == ["the loaded driver is 535.104.05; cu130 needs 580.65.06 or newer"]
 
 
@@ -173,11 +210,11 @@ def test_cud009_wants_cuda_in_the_torch_in_use(
     ],
 )
 def test_cud010_judges_across_cuda_majors_only(a: Any, messages: Any, cuda: str, driver: str, found: int) -> None:
-    assert len(messages("CUD010", torch(a, "2.13.0", cuda), a(NvidiaDriver, version=driver))) == found
+    assert len(messages("CUD010", torch(a, "2.13.0", cuda), *one_version(a, driver))) == found
 
 
 def test_cud010_names_the_cuda_that_the_driver_runs(a: Any, run_check: Any) -> None:
-    (finding,) = run_check("CUD010", torch(a, "2.13.0", "13.0"), a(NvidiaDriver, version="535.54.03")).findings
+    (finding,) = run_check("CUD010", torch(a, "2.13.0", "13.0"), *one_version(a, "535.54.03")).findings
     assert finding.fix == ("install driver 580.65.06 or newer", "or: a torch built for CUDA 12")
 
 
