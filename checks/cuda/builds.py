@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provision.catalog import tables
+from provision.catalog.builds import advice, covers
 from provision.catalog.version import minor, numbers, older
 from provision.check import ERROR, WARNING, Finding, NotApplicable, check
 from provision.checks._gpus import not_loaded_yet, to_come
@@ -112,7 +113,12 @@ def _compat(stated: MaybeStated, cuda: str | None) -> bool:
 
 @check("CUD011", ERROR, cause="torch-arch-unsupported")
 def torch_has_no_kernels_for_gpu(
-    packages: Packages | Missing, gpus: Gpus | Missing, system: System | Missing, stated: MaybeStated
+    packages: Packages | Missing,
+    gpus: Gpus | Missing,
+    system: System | Missing,
+    stated: MaybeStated,
+    driver: NvidiaDriver | Absent | Missing,
+    libraries: DriverLibraries | Absent | Missing,
 ) -> Iterator[Finding]:
     """An installed torch has no code for the GPU's architecture.
 
@@ -121,7 +127,8 @@ def torch_has_no_kernels_for_gpu(
     could compile for a newer one. Typical: Blackwell cards with torch 2.7 and older, Volta with 2.11 and newer.
 
     ## Fix
-    Install a torch whose build covers the card: a newer release for a newer card, an older CUDA variant for an older one.
+    Install a torch whose build covers the card and whose CUDA the driver runs: a newer release for a newer card, an older
+    CUDA variant for an older one. Where the driver is not known, the command says which one it needs.
 
     ## Proof
     CUD-P5: the card's architecture is among those the build was compiled for.
@@ -132,6 +139,7 @@ def torch_has_no_kernels_for_gpu(
     cards = capabilities(gpus, stated)
     if machine is None:  # Tegra's own builds are not in the table, and its code is not a desktop card's
         cards = [(name, one) for name, one in cards if one not in _TEGRA]
+    version = to_come(driver, libraries) if isinstance(driver, NvidiaDriver) else None
     unlisted = []
     for environment, torch in torches(packages, stated):
         row = next((w for w in tables.wheels() if (w.torch, w.cuda) == (minor(torch.version), torch.cuda)), None)
@@ -141,14 +149,14 @@ def torch_has_no_kernels_for_gpu(
         # Before CUDA 13 wheels for Arm held the same code or less (pytorch .ci/manywheel/build_cuda.sh @ 799d09f21574).
         sure = machine is not None or numbers(row.cuda) < (13,)
         for capability in sorted({one for _, one in cards}):
-            if not _covers(row.architectures, capability) and not (row.ptx and _newest(row.architectures, capability)):
+            if not covers(row.architectures, capability) and not (row.ptx and _newest(row.architectures, capability)):
                 names = listed(sorted({name for name, one in cards if one == capability}))
                 yield Finding(
                     f"{environment.wheel}torch {torch.version} (CUDA {torch.cuda}){environment.inside} was compiled for "
                     f"{listed(row.architectures)}; {names} is {capability}",
                     measured={"compute_capability": capability, "torch": torch.version},
                     needed={"architectures": list(row.architectures)},
-                    fix=(_covering(capability),),
+                    fix=advice(capability, version, environment.python),
                     certainty="certain" if sure and not environment.assumed else "likely",
                     tell_apart=(
                         *(() if sure else ("uname -m   # the table knows x86_64 wheels",)),
@@ -162,23 +170,9 @@ def torch_has_no_kernels_for_gpu(
 _TEGRA = ("8.7", "11.0")  # Orin, Thor (developer.nvidia.com/cuda-gpus)
 
 
-def _covers(architectures: tuple[str, ...], capability: str) -> bool:
-    """Code for X.z runs on X.y where z <= y; never across majors."""
-    major, low = numbers(capability)[:2]
-    return any(numbers(a)[0] == major and numbers(a)[1] <= low for a in architectures)
-
-
 def _newest(architectures: tuple[str, ...], capability: str) -> bool:
     """Whether a card is newer than everything compiled: what a driver compiles (PTX) serves those, never older ones."""
     return all(numbers(a) < numbers(capability) for a in architectures)
-
-
-def _covering(capability: str) -> str:
-    fitting = [w for w in tables.wheels() if _covers(w.architectures, capability)]
-    if not fitting:
-        return "no torch wheel in the table covers this card"
-    best = max(fitting, key=lambda w: (numbers(w.torch), numbers(w.cuda)))
-    return f"install torch {best.torch} built for CUDA {best.cuda}"
 
 
 def _first(libraries: CudaLibraries | Missing, stated: MaybeStated) -> LibraryCopy:

@@ -245,7 +245,62 @@ def test_cud011_names_a_build_that_covers_the_card(a: Any, run_check: Any) -> No
     assert finding.message == (
         "torch 2.6.0 (CUDA 12.4) in /opt/venv was compiled for 5.0, 6.0, 7.0, 7.5, 8.0, 8.6 and 9.0; NVIDIA RTX 5090 is 12.0"
     )
-    assert finding.fix == ("install torch 2.15 built for CUDA 13.2",)
+    pip = "/opt/venv/bin/python3 -m pip install --force-reinstall"
+    assert finding.fix == (f"{pip} 'torch==2.15.*'   # built for CUDA 13.2, which driver 580.82.07 runs",)
+
+
+PYTORCH = "https://download.pytorch.org/whl"
+
+
+@pytest.mark.parametrize(
+    ("capability", "driver", "torch_", "cuda"),
+    [
+        ("12.0", "580.65.06", "2.15.*'", "13.2"),
+        ("12.0", "580.65.05", f"2.11.*' --index-url {PYTORCH}/cu128", "12.8"),  # CUDA 13 does not start there
+        ("7.0", "580.82.07", f"2.14.*' --index-url {PYTORCH}/cu126", "12.6"),  # no build for CUDA 13 has code for Volta
+        ("7.0", "525.60.13", f"2.14.*' --index-url {PYTORCH}/cu126", "12.6"),  # inside one major older drivers do
+        ("7.0", "525.60.12", f"2.7.*' --index-url {PYTORCH}/cu118", "11.8"),
+        ("9.0", "530.30.02", f"2.14.*' --index-url {PYTORCH}/cu126", "12.6"),
+    ],
+)
+def test_cud011_names_a_build_that_the_driver_runs(
+    a: Any, run_check: Any, capability: str, driver: str, torch_: str, cuda: str
+) -> None:
+    gpus = a(Gpus, gpus=(a(Gpu, compute_capability=capability),))
+    old = torch(a, "1.13.0", "11.6") if capability != "7.0" else torch(a, "2.15.0", "13.2")
+    (finding,) = run_check("CUD011", old, gpus, *one_version(a, driver)).findings
+    (command,) = finding.fix
+    assert command.endswith(f"'torch=={torch_}   # built for CUDA {cuda}, which driver {driver} runs")
+
+
+def test_cud011_a_driver_that_waits_for_a_reboot_is_the_one_that_counts(a: Any, run_check: Any) -> None:
+    gpus = a(Gpus, gpus=(a(Gpu, compute_capability="12.0"),))
+    both = a(NvidiaDriver, version="570.10"), a(DriverLibraries, version="580.82.07")
+    (finding,) = run_check("CUD011", torch(a, "2.6.0", "12.4"), gpus, *both).findings
+    assert "CUDA 13.2, which driver 580.82.07 runs" in finding.fix[0]
+
+
+def test_cud011_says_which_driver_it_takes_where_that_one_runs_no_build(a: Any, run_check: Any) -> None:
+    gpus = a(Gpus, gpus=(a(Gpu, compute_capability="12.0"),))
+    (finding,) = run_check("CUD011", torch(a, "2.6.0", "12.4"), gpus, *one_version(a, "470.82")).findings
+    (command,) = finding.fix
+    assert command.startswith("first install driver 525.60.13 or newer: 470.82 runs no build for this card; then ")
+    assert f"'torch==2.11.*' --index-url {PYTORCH}/cu128" in command
+
+
+def test_cud011_of_an_unknown_driver_says_what_each_build_needs(a: Any, run_check: Any) -> None:
+    gpus = a(Gpus, gpus=(a(Gpu, compute_capability="12.0"),))
+    for unknown in (NO_DRIVER, {NvidiaDriver: Missing("permission denied")}):
+        (finding,) = run_check("CUD011", torch(a, "2.6.0", "12.4"), gpus, unknown).findings
+        new, old = finding.fix
+        assert "'torch==2.15.*'   # built for CUDA 13.2: needs driver 580.65.06 or newer" in new
+        assert "cu128   # built for CUDA 12.8: needs driver 525.60.13 or newer" in old and old.startswith("or: ")
+
+
+def test_cud011_does_not_invent_a_build_for_a_card_that_none_covers(a: Any, run_check: Any) -> None:
+    gpus = a(Gpus, gpus=(a(Gpu, compute_capability="3.0"),))
+    (finding,) = run_check("CUD011", torch(a, "2.6.0", "12.4"), gpus).findings
+    assert finding.fix == ("no torch wheel in the table covers this card",)
 
 
 def test_cud011_does_not_call_a_build_well_that_it_does_not_know(a: Any, run_check: Any) -> None:

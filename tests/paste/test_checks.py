@@ -91,6 +91,24 @@ def test_no_kernels_for_a_stated_gpu(judge: Judge, gpu: str, expected: list[str]
 
 
 @pytest.mark.parametrize(
+    ("driver", "commands", "why"),
+    [
+        ("570.86.10", 1, "cu128   # built for CUDA 12.8, which driver 570.86.10 runs"),
+        ("580.82.07", 1, "'torch==2.15.*'   # built for CUDA 13.2, which driver 580.82.07 runs"),
+        (None, 2, "built for CUDA 13.2: needs driver 580.65.06 or newer"),
+    ],
+)
+def test_the_build_that_is_advised_runs_on_the_stated_driver(
+    judge: Judge, driver: str | None, commands: int, why: str
+) -> None:
+    given = {"driver": driver} if driver else {}
+    text = report(torch="2.6.0+cu124", cuda="12.4", gpus="GPU 0: NVIDIA GeForce RTX 5090", **given)
+    (finding,) = judge(text)["CUD011"].findings
+    assert len(finding.fix) == commands
+    assert why in finding.fix[0]
+
+
+@pytest.mark.parametrize(
     ("torch", "gpu", "certainty"),
     [
         ("2.6.0+cu124", "NVIDIA GeForce RTX 5090", "certain"),  # wheels for Arm have no code for it either
