@@ -31,25 +31,33 @@ from provision.facts.packages import Packages
 from provision.facts.pci import NvidiaCards
 from provision.facts.stated import Stated
 from provision.facts.system import System
+from provision.spec import Spec
 
 
 @check("CUD009", ERROR, cause="torch-cpu-build")
 def torch_without_cuda(
-    packages: Packages | Missing, cards: NvidiaCards | Missing, stated: MaybeStated
+    packages: Packages | Missing,
+    cards: NvidiaCards | Absent | Missing,
+    gpus: Gpus | Absent | Missing,
+    stated: MaybeStated,
+    spec: Spec,
 ) -> Iterator[Finding]:
     """The torch in use was built without CUDA, on a machine with an NVIDIA card.
 
     `torch.cuda.is_available()` is False with a perfect driver. It comes from an index of CPU wheels, from a lock that was
     made on a machine without a GPU, or from a package that pulled another torch in. Only the environment that a plain
-    `python3` uses is judged; a CPU build elsewhere may be meant.
+    `python3` uses is judged; a CPU build elsewhere may be meant. On a machine without a card it is the right one.
 
     ## Fix
-    Install a CUDA build into that environment.
+    Install a CUDA build into that environment. If the card is not meant for this machine, write `accelerator = "cpu"` into
+    provision.toml.
 
     ## Proof
     CUD-P1: the torch in the container is the accelerator's build.
     """
-    card = a_card(cards, stated)
+    if spec.accelerator == "cpu":
+        raise NotApplicable("provision.toml asks for the CPU")
+    card = a_card(cards, gpus, stated)
     for environment, torch in torches(packages, stated):
         if environment.in_use and torch.cuda is None and torch.hip is None:
             yield Finding(

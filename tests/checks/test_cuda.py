@@ -197,6 +197,22 @@ def test_cud009_wants_cuda_in_the_torch_in_use(
     assert len(messages("CUD009", torch(a, "2.13.0+cpu", cuda, hip, prefix))) == found
 
 
+NO_CARD = {NvidiaCards: Absent("no NVIDIA card on the PCI bus")}
+
+
+def test_cud009_a_cpu_build_is_right_where_no_gpu_is(a: Any, run_check: Any) -> None:
+    here = torch(a, "2.13.0+cpu", None)
+    assert run_check("CUD009", here, gpu=False).outcome == "skipped"
+    assert run_check("CUD009", here, NO_CARD, {Gpus: Absent("no NVIDIA card")}).outcome == "skipped"
+    assert run_check("CUD009", here, a(Spec, accelerator="cpu")).reason == "provision.toml asks for the CPU"
+
+
+def test_cud009_a_gpu_that_no_bus_shows_is_a_gpu(a: Any, run_check: Any) -> None:
+    """WSL2: NVML answers, and there is no PCI bus."""
+    (finding,) = run_check("CUD009", torch(a, "2.13.0+cpu", None), NO_CARD).findings
+    assert finding.message == ("torch 2.13.0+cpu in /opt/venv was built without CUDA; GPU 0 is NVIDIA H100 80GB HBM3")
+
+
 @pytest.mark.parametrize(
     ("cuda", "driver", "found"),
     [

@@ -158,6 +158,23 @@ def test_a_cpu_build_without_a_card_in_sight_is_not_judged(judge: Judge) -> None
     assert said(judge(report(torch="2.6.0+cpu"))["CUD009"]) == ("unknown", NOT_PASTED)
 
 
+NO_GPU = """PyTorch version: 2.6.0+cpu
+CUDA used to build PyTorch: None
+Is CUDA available: False
+GPU models and configuration: No CUDA
+Nvidia driver version: No CUDA
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "severity"),
+    [(NO_GPU, "warning"), (NO_GPU.replace("models and configuration: No CUDA", "0: NVIDIA A10"), "error")],
+)
+def test_a_report_that_saw_no_gpu_makes_a_cpu_build_no_error(judge: Judge, text: str, severity: str) -> None:
+    (result,) = [r for code, r in judge(text).items() if code in ("CUD009", "CUD146") and r.outcome == "found"]
+    assert result.severity == severity
+
+
 def test_a_cpu_build_beside_a_stated_driver_is_found(judge: Judge) -> None:
     assert said(judge(report(torch="2.6.0+cpu", driver="550.90.07"))["CUD009"]) == [
         "torch 2.6.0+cpu was built without CUDA; the NVIDIA driver 550.90.07 is loaded"
