@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+from provision.catalog.version import older
 from provision.check import Finding, NotApplicable
 from provision.fact import Absent, Missing
+from provision.facts.driver import DriverLibraries, NvidiaDriver
 from provision.facts.gpu_links import GpuLinks
 from provision.facts.gpus import Gpus
 from provision.facts.kernel_events import KernelEvent
@@ -64,4 +66,21 @@ def over_nvlink(links: GpuLinks | Absent | Missing) -> bool:
     """Whether every GPU has an NVLink that is up: traffic between them then stays off the PCIe bus."""
     return (
         isinstance(links, GpuLinks) and bool(links.gpus) and all(any(x.active for x in g.nvlinks) for g in links.gpus)
+    )
+
+
+def to_come(driver: NvidiaDriver, libraries: DriverLibraries | Absent | Missing) -> str:
+    """The driver's version once its library and its module are one again (CUD003): the newer of the two.
+
+    After an upgrade the new library meets the old module until a reboot, which loads the module that was installed with
+    it. In a container that holds an older library the module, which is the host's, stays.
+    """
+    known = libraries.version if isinstance(libraries, DriverLibraries) else None
+    return known if known is not None and older(driver.version, known) else driver.version
+
+
+def not_loaded_yet(driver: NvidiaDriver, version: str) -> NotApplicable:
+    """To be raised where only the loaded module is too old: a reboot is the remedy then, no other driver."""
+    return NotApplicable(
+        f"driver {version} is installed and new enough; the loaded module is still {driver.version} (see CUD003)"
     )

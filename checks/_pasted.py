@@ -100,10 +100,12 @@ def capabilities(gpus: Gpus | Missing, stated: MaybeStated) -> list[tuple[str, s
     return known
 
 
-def a_card(cards: NvidiaCards | Missing, stated: MaybeStated) -> str:
-    """An NVIDIA card, in words for a message."""
+def a_card(cards: NvidiaCards | Absent | Missing, gpus: Gpus | Absent | Missing, stated: MaybeStated) -> str:
+    """An NVIDIA card, in words for a message. On WSL2 the driver answers for one that no PCI bus shows."""
     if isinstance(cards, NvidiaCards):
         return f"{cards.cards[0].address} is an NVIDIA card"
+    if isinstance(gpus, Gpus) and gpus.gpus:
+        return f"GPU {gpus.gpus[0].index} is {gpus.gpus[0].name}"
     if isinstance(stated, Stated) and stated.gpus:
         return f"GPU {stated.gpus[0].index} is {stated.gpus[0].name}"
     if isinstance(stated, Stated) and stated.driver_version:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from provision.fact import Absent, Missing
-from provision.facts.disks import Mount, Mounts
+from provision.facts.disks import Disks, Mount, Mounts
 from provision.facts.docker import DaemonJson, Docker
 from provision.facts.kernels import Kernels
 from provision.facts.models import ModelFiles, ModelFolder
@@ -88,3 +88,16 @@ def newest_to_come(kernels: Kernels) -> str | None:
     bootable = [k.release for k in kernels.installed if k.bootable]
     newer = [r for r in bootable if kernel_order(r)[1] == flavour and kernel_order(r)[0] > own]
     return max(newer, key=kernel_order, default=None)
+
+
+def turning(place: Mount, disks: Disks) -> tuple[list[str], list[str]]:
+    """The rotating disks beneath a mount, and the virtual ones that claim to be such (see ``unclear``)."""
+    beneath = [disk for disk in disks.disks if disk.name in place.disks]
+    return [d.name for d in beneath if d.turns], [d.name for d in beneath if d.turns is None]
+
+
+def unclear(virtual: list[str]) -> Missing:
+    """To be raised where nothing turns for certain and a virtual disk may lie on one that does."""
+    return Missing(
+        f"{virtual[0]} is a virtual disk, and what it lies on only its host knows; 'provision disk' measures it"
+    )

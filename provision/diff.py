@@ -1,7 +1,9 @@
 """What differs between two machines, the likeliest reason first: one that works and one that does not.
 
 A difference counts most when it alone changes what a check says: the fact is put from one snapshot into the other and the
-machine judged again. Then come facts that such a check reads, then versions, then the rest.
+machine judged again. Then come facts that such a check reads, then versions, then the rest. Last comes what changes by
+itself from one minute to the next (free memory, temperatures, numbers of tasks): it differs on a machine from itself, and
+is a reason only where it alone turns a check.
 """
 
 from __future__ import annotations
@@ -15,14 +17,35 @@ from provision import check, codec, road
 from provision.fact import Absent, NotKnown, Snapshot
 from provision.spec import Spec
 
-Why = Literal["changes a check", "read by such a check", "version", "other"]
-WHYS: tuple[Why, ...] = ("changes a check", "read by such a check", "version", "other")
+Why = Literal["changes a check", "read by such a check", "version", "other", "changes by itself"]
+WHYS: tuple[Why, ...] = ("changes a check", "read by such a check", "version", "other", "changes by itself")
 _SEVERITY = ("error", "warning", "note")
 # By which field records of a list are told apart, where one of them has it.
 _NAMES = ("uuid", "pci_address", "address", "mount_point", "prefix", "path", "name", "unit", "kind", "index", "id")
 _VERSION = re.compile(r"version|release|kernel$|glibc|torch|cuda$|\.packages\.|capability")
 _IDENTITY = re.compile(r"(^|[._])(hostname|uuid|serial|pid|machine_id)$")  # differs between any two machines
 _BAD = ("found", "unknown", "crashed")
+# Fields of facts, wherever they stand in it, that differ between two looks at one machine. Counts of errors are not among
+# them: they change only where something happened.
+VOLATILE: dict[str, frozenset[str]] = {
+    "Clock": frozenset({"error_us"}),
+    "ControlGroup": frozenset({"periods", "tasks", "throttled_periods", "times_above_high"}),
+    "Daemons": frozenset({"pid"}),
+    "Docker": frozenset({"data_root_free_bytes"}),
+    "GpuClocks": frozenset({"celsius", "memory_celsius", "memory_mhz", "power_mw", "reasons", "sm_mhz"}),
+    "GpuModes": frozenset({"processes", "used_bytes"}),
+    "Gpus": frozenset({"memory_free_bytes", "pcie_generation", "process_count"}),
+    "KernelCounters": frozenset({"connections", "open_files", "tasks"}),
+    "Memory": frozenset({"available_bytes", "swap_free_bytes"}),
+    "MemorySettings": frozenset({"committed_bytes", "reserved_free_bytes", "stalled_percent", "used_bytes"}),
+    "Mounts": frozenset({"free_bytes", "inodes_free"}),
+    "Numa": frozenset({"free_bytes"}),
+    "NvidiaCards": frozenset({"link_mts"}),
+    "NvmeControllers": frozenset({"link_mts", "temperature_c"}),
+    "PciPaths": frozenset({"uptime_seconds"}),
+    "ProcessLimits": frozenset({"tasks_now"}),
+    "SharedMemory": frozenset({"free_bytes"}),
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -137,6 +160,8 @@ def _of_fact(name: str, fields: list[tuple[str, Any, Any]], swap: _Swap, read_by
 def _why(name: str, field: str, flips: tuple[Flip, ...], read_by: set[str]) -> Why:
     if flips:
         return "changes a check"
+    if VOLATILE.get(name, frozenset()) & set(field.split(".")):
+        return "changes by itself"
     if _IDENTITY.search(field):
         return "other"
     if name in read_by:

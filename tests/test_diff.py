@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ from click.testing import CliRunner
 
 from provision import check, codec, diff, facts, road
 from provision.cli import main
-from provision.fact import PROBES, Absent, Missing, Snapshot
+from provision.fact import FACTS, PROBES, Absent, Missing, Snapshot
+from provision.facts.counters import KernelCounters
 from provision.facts.driver import NvidiaDriver
 from provision.facts.environment import Environment
 from provision.facts.memory import Memory
@@ -30,6 +33,13 @@ check.load()
 def memory(total: int, free: int) -> Memory:
     return Memory(
         total_bytes=total, available_bytes=free, swap_total_bytes=0, swap_free_bytes=0, cgroup_limit_bytes=None, limit_bytes=total
+    )  # fmt: skip
+
+
+def tasks(number: int) -> KernelCounters:
+    return KernelCounters(
+        tasks=number, tasks_limit=1000, open_files=None, open_files_limit=None, connections=None, connections_limit=None,
+        panic_seconds=None, watchdog=False, core_pattern=None,
     )  # fmt: skip
 
 
@@ -150,6 +160,72 @@ def test_the_same_machine_differs_in_nothing() -> None:
     made = diff.compare(one, one, SPEC, TODAY)
     assert (made.checks, made.differences) == ((), ())
     assert snapshots.difference(made) == "A is a, B is a: 0 differences\n\nNothing differs.\n"
+
+
+def test_what_changes_by_itself_is_no_difference_unless_it_turns_a_check() -> None:
+    """One machine at two times; then with so many tasks that a check speaks."""
+    early, late = machine("a", Memory=memory(64 * GIB, 60 * GIB)), machine("a", Memory=memory(64 * GIB, 59 * GIB))
+    made = diff.compare(early, late, Spec(), TODAY)
+    assert [(d.field, d.why) for d in made.differences] == [("available_bytes", "changes by itself")]
+    assert snapshots.difference(made) == (
+        "A is a, B is a: 0 differences\n\nNothing differs.\n\n"
+        "left out, for it changes by itself (--json has it): Memory.available_bytes\n"
+    )
+    few, many = machine("a", KernelCounters=tasks(100)), machine("a", KernelCounters=tasks(999))
+    (one,) = diff.compare(few, many, Spec(), TODAY).differences
+    assert (one.field, one.why, [f.code for f in one.flips]) == ("tasks", "changes a check", ["MON051"])
+
+
+def test_no_two_blank_lines_and_the_moving_fields_are_counted() -> None:
+    a = machine("a", Memory=memory(64 * GIB, 60 * GIB), Environment=Environment(variables=()))
+    b = machine("b", Memory=memory(32 * GIB, 30 * GIB), Environment=Environment(variables=(("A", "1"),)))
+    shown = snapshots.difference(diff.compare(a, b, Spec(), TODAY))
+    assert "\n\n\n" not in shown
+    assert shown.startswith("A is a, B is b: 3 differences\n\nthe rest\n")
+    assert "  Memory.total_bytes" in shown and "  Memory.available_bytes" not in shown
+    many = diff.Comparison(
+        "a",
+        "b",
+        (),
+        tuple(diff.Difference("Numa", f"nodes.{n}.free_bytes", 1, 2, "changes by itself") for n in range(9)),
+    )
+    assert snapshots.difference(many).endswith("Numa.nodes.5.free_bytes, and 3 more\n")
+
+
+@pytest.mark.parametrize(
+    ("fact", "field", "why"),
+    [
+        ("Mounts", "mounts./.free_bytes", "changes by itself"),
+        ("Mounts", "mounts./.total_bytes", "other"),
+        ("Mounts", "mounts./models", "other"),  # a mount that one side lacks
+        ("GpuClocks", "gpus.0.celsius", "changes by itself"),
+        ("GpuModes", "gpus.0.processes.compute.memory_bytes", "changes by itself"),
+        ("GpuErrors", "gpus.0.corrected_since_load", "other"),  # something happened
+        ("Memory", "", "other"),  # known on one side only
+    ],
+)
+def test_where_a_field_stands_says_whether_it_changes_by_itself(fact: str, field: str, why: str) -> None:
+    assert diff._why(fact, field, (), set()) == why
+
+
+def test_every_field_that_changes_by_itself_is_a_field_of_its_fact() -> None:
+    for name, fields in diff.VOLATILE.items():
+        assert fields <= set(_field_names(FACTS[name])), name
+
+
+def _field_names(kind: Any) -> Iterator[str]:
+    """The names of a record's fields and of those of the records in it."""
+    for field, hint in typing.get_type_hints(kind).items():
+        yield field
+        for part in _records(hint):
+            yield from _field_names(part)
+
+
+def _records(hint: Any) -> Iterator[Any]:
+    if dataclasses.is_dataclass(hint):
+        yield hint
+    for part in typing.get_args(hint):
+        yield from _records(part)
 
 
 def test_of_two_gpu_servers_the_driver_is_named_first() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provision.catalog import tables
+from provision.catalog.builds import advice, covers
 from provision.catalog.version import minor, numbers, older
 from provision.check import ERROR, WARNING, Finding, NotApplicable, check
+from provision.checks._gpus import not_loaded_yet, to_come
 from provision.checks._pasted import (
     WHICH_BUILD,
     MaybeStated,
@@ -20,34 +22,42 @@ from provision.checks._pasted import (
     variables,
 )
 from provision.checks._words import listed
-from provision.fact import Missing
+from provision.fact import Absent, Missing
 from provision.facts.cuda import CudaLibraries, LibraryCopy
-from provision.facts.driver import NvidiaDriver
+from provision.facts.driver import DriverLibraries, NvidiaDriver
 from provision.facts.environment import Environment
 from provision.facts.gpus import Gpus
 from provision.facts.packages import Packages
 from provision.facts.pci import NvidiaCards
 from provision.facts.stated import Stated
 from provision.facts.system import System
+from provision.spec import Spec
 
 
 @check("CUD009", ERROR, cause="torch-cpu-build")
 def torch_without_cuda(
-    packages: Packages | Missing, cards: NvidiaCards | Missing, stated: MaybeStated
+    packages: Packages | Missing,
+    cards: NvidiaCards | Absent | Missing,
+    gpus: Gpus | Absent | Missing,
+    stated: MaybeStated,
+    spec: Spec,
 ) -> Iterator[Finding]:
     """The torch in use was built without CUDA, on a machine with an NVIDIA card.
 
     `torch.cuda.is_available()` is False with a perfect driver. It comes from an index of CPU wheels, from a lock that was
     made on a machine without a GPU, or from a package that pulled another torch in. Only the environment that a plain
-    `python3` uses is judged; a CPU build elsewhere may be meant.
+    `python3` uses is judged; a CPU build elsewhere may be meant. On a machine without a card it is the right one.
 
     ## Fix
-    Install a CUDA build into that environment.
+    Install a CUDA build into that environment. If the card is not meant for this machine, write `accelerator = "cpu"` into
+    provision.toml.
 
     ## Proof
     CUD-P1: the torch in the container is the accelerator's build.
     """
-    card = a_card(cards, stated)
+    if spec.accelerator == "cpu":
+        raise NotApplicable("provision.toml asks for the CPU")
+    card = a_card(cards, gpus, stated)
     for environment, torch in torches(packages, stated):
         if environment.in_use and torch.cuda is None and torch.hip is None:
             yield Finding(
@@ -60,12 +70,16 @@ def torch_without_cuda(
 
 @check("CUD010", ERROR, cause="driver-too-old-for-cuda")
 def torch_newer_than_driver(
-    packages: Packages | Missing, driver: NvidiaDriver, stated: MaybeStated
+    packages: Packages | Missing,
+    driver: NvidiaDriver,
+    stated: MaybeStated,
+    libraries: DriverLibraries | Absent | Missing,
 ) -> Iterator[Finding]:
     """An installed torch was built for a CUDA major that the driver does not know.
 
     Each CUDA major has an oldest driver. Across majors nothing starts (CUDA error 35); inside one major an older driver
-    runs newer builds, so torch for CUDA 12.8 works on a driver of CUDA 12.2.
+    runs newer builds, so torch for CUDA 12.8 works on a driver of CUDA 12.2. Where a newer driver is installed and only
+    its module is not loaded yet, that one is judged: the remedy is a reboot (CUD003).
 
     ## Fix
     Install a torch built for the driver's CUDA major, or a newer driver.
@@ -73,10 +87,16 @@ def torch_newer_than_driver(
     ## Proof
     CUD-P4: a matrix product and a convolution on the GPU agree with the CPU.
     """
+    version, waits, found = to_come(driver, libraries), False, False
     for environment, torch in torches(packages, stated):
         least = tables.minimum_driver(torch.cuda) if torch.cuda else None
-        if least and older(driver.version, least) and not _compat(stated, torch.cuda):
-            runs = [row.cuda for row in tables.drivers().major if not older(driver.version, row.minimum_driver)]
+        if not least or not older(driver.version, least) or _compat(stated, torch.cuda):
+            continue
+        if not older(version, least):
+            waits = True
+        else:
+            found = True
+            runs = [row.cuda for row in tables.drivers().major if not older(version, row.minimum_driver)]
             yield Finding(
                 f"{environment.wheel}torch {torch.version}{environment.inside} was built for CUDA {torch.cuda}, "
                 f"which needs driver {least} or newer; {driver.version} is loaded",
@@ -89,6 +109,8 @@ def torch_newer_than_driver(
                 certainty="likely" if environment.assumed else "certain",
                 tell_apart=(WHICH_BUILD,) if environment.assumed else (),
             )
+    if waits and not found:
+        raise not_loaded_yet(driver, version)
 
 
 def _compat(stated: MaybeStated, cuda: str | None) -> bool:
@@ -99,7 +121,12 @@ def _compat(stated: MaybeStated, cuda: str | None) -> bool:
 
 @check("CUD011", ERROR, cause="torch-arch-unsupported")
 def torch_has_no_kernels_for_gpu(
-    packages: Packages | Missing, gpus: Gpus | Missing, system: System | Missing, stated: MaybeStated
+    packages: Packages | Missing,
+    gpus: Gpus | Missing,
+    system: System | Missing,
+    stated: MaybeStated,
+    driver: NvidiaDriver | Absent | Missing,
+    libraries: DriverLibraries | Absent | Missing,
 ) -> Iterator[Finding]:
     """An installed torch has no code for the GPU's architecture.
 
@@ -108,7 +135,8 @@ def torch_has_no_kernels_for_gpu(
     could compile for a newer one. Typical: Blackwell cards with torch 2.7 and older, Volta with 2.11 and newer.
 
     ## Fix
-    Install a torch whose build covers the card: a newer release for a newer card, an older CUDA variant for an older one.
+    Install a torch whose build covers the card and whose CUDA the driver runs: a newer release for a newer card, an older
+    CUDA variant for an older one. Where the driver is not known, the command says which one it needs.
 
     ## Proof
     CUD-P5: the card's architecture is among those the build was compiled for.
@@ -119,6 +147,7 @@ def torch_has_no_kernels_for_gpu(
     cards = capabilities(gpus, stated)
     if machine is None:  # Tegra's own builds are not in the table, and its code is not a desktop card's
         cards = [(name, one) for name, one in cards if one not in _TEGRA]
+    version = to_come(driver, libraries) if isinstance(driver, NvidiaDriver) else None
     unlisted = []
     for environment, torch in torches(packages, stated):
         row = next((w for w in tables.wheels() if (w.torch, w.cuda) == (minor(torch.version), torch.cuda)), None)
@@ -128,14 +157,14 @@ def torch_has_no_kernels_for_gpu(
         # Before CUDA 13 wheels for Arm held the same code or less (pytorch .ci/manywheel/build_cuda.sh @ 799d09f21574).
         sure = machine is not None or numbers(row.cuda) < (13,)
         for capability in sorted({one for _, one in cards}):
-            if not _covers(row.architectures, capability) and not (row.ptx and _newest(row.architectures, capability)):
+            if not covers(row.architectures, capability) and not (row.ptx and _newest(row.architectures, capability)):
                 names = listed(sorted({name for name, one in cards if one == capability}))
                 yield Finding(
                     f"{environment.wheel}torch {torch.version} (CUDA {torch.cuda}){environment.inside} was compiled for "
                     f"{listed(row.architectures)}; {names} is {capability}",
                     measured={"compute_capability": capability, "torch": torch.version},
                     needed={"architectures": list(row.architectures)},
-                    fix=(_covering(capability),),
+                    fix=advice(capability, version, environment.python),
                     certainty="certain" if sure and not environment.assumed else "likely",
                     tell_apart=(
                         *(() if sure else ("uname -m   # the table knows x86_64 wheels",)),
@@ -149,23 +178,9 @@ def torch_has_no_kernels_for_gpu(
 _TEGRA = ("8.7", "11.0")  # Orin, Thor (developer.nvidia.com/cuda-gpus)
 
 
-def _covers(architectures: tuple[str, ...], capability: str) -> bool:
-    """Code for X.z runs on X.y where z <= y; never across majors."""
-    major, low = numbers(capability)[:2]
-    return any(numbers(a)[0] == major and numbers(a)[1] <= low for a in architectures)
-
-
 def _newest(architectures: tuple[str, ...], capability: str) -> bool:
     """Whether a card is newer than everything compiled: what a driver compiles (PTX) serves those, never older ones."""
     return all(numbers(a) < numbers(capability) for a in architectures)
-
-
-def _covering(capability: str) -> str:
-    fitting = [w for w in tables.wheels() if _covers(w.architectures, capability)]
-    if not fitting:
-        return "no torch wheel in the table covers this card"
-    best = max(fitting, key=lambda w: (numbers(w.torch), numbers(w.cuda)))
-    return f"install torch {best.torch} built for CUDA {best.cuda}"
 
 
 def _first(libraries: CudaLibraries | Missing, stated: MaybeStated) -> LibraryCopy:

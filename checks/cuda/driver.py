@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from provision.catalog.version import older
 from provision.check import ERROR, Finding, NotApplicable, check
+from provision.checks._gpus import not_loaded_yet, to_come
 from provision.checks._words import counted, listed
 from provision.fact import Absent, Missing
 from provision.facts.driver import DriverLibraries, Nouveau, NvidiaDriver
@@ -149,7 +150,9 @@ def driver_does_not_answer(driver: NvidiaDriver, gpus: Gpus | Absent | Missing) 
 
 
 @check("CUD005", ERROR, cause="driver-too-old-for-cuda")
-def driver_too_old_for_plan(driver: NvidiaDriver, plan: Cuda) -> Iterator[Finding]:
+def driver_too_old_for_plan(
+    driver: NvidiaDriver, plan: Cuda, libraries: DriverLibraries | Absent | Missing
+) -> Iterator[Finding]:
     """The NVIDIA driver is older than the planned CUDA needs.
 
     Each CUDA major has an oldest driver below which no program starts ("The NVIDIA driver on your system is too old",
@@ -164,17 +167,21 @@ def driver_too_old_for_plan(driver: NvidiaDriver, plan: Cuda) -> Iterator[Findin
     """
     if plan.minimum_driver is None:
         raise NotApplicable("the plan runs on the CPU")
-    if older(driver.version, plan.minimum_driver):
+    if older(version := to_come(driver, libraries), plan.minimum_driver):
         yield Finding(
             f"the loaded driver is {driver.version}; {plan.accelerator} needs {plan.minimum_driver} or newer",
             measured={"driver": driver.version},
             needed={"driver": plan.minimum_driver},
             fix=("apt-cache policy nvidia-driver", 'or write accelerator = "cpu" into provision.toml'),
         )
+    elif older(driver.version, plan.minimum_driver):
+        raise not_loaded_yet(driver, version)
 
 
 @check("CUD006", ERROR, cause="driver-older-than-expected")
-def driver_older_than_expected(driver: NvidiaDriver | Absent, spec: Spec) -> Iterator[Finding]:
+def driver_older_than_expected(
+    driver: NvidiaDriver | Absent, spec: Spec, libraries: DriverLibraries | Absent | Missing
+) -> Iterator[Finding]:
     """The NVIDIA driver is older than provision.toml expects.
 
     `[expect] driver` states what the machines of a fleet must have. One that was left out of an upgrade behaves
@@ -189,7 +196,7 @@ def driver_older_than_expected(driver: NvidiaDriver | Absent, spec: Spec) -> Ite
     if spec.expect.driver is None:
         raise NotApplicable("provision.toml expects no particular driver")
     have = None if isinstance(driver, Absent) else driver.version
-    if have is None or older(have, spec.expect.driver):
+    if isinstance(driver, Absent) or older(to_come(driver, libraries), spec.expect.driver):
         yield Finding(
             f"provision.toml expects driver {spec.expect.driver} or newer; "
             + ("none is loaded" if have is None else f"{have} is loaded"),
@@ -197,6 +204,8 @@ def driver_older_than_expected(driver: NvidiaDriver | Absent, spec: Spec) -> Ite
             needed={"driver": spec.expect.driver},
             fix=("apt-cache policy nvidia-driver",),
         )
+    elif older(driver.version, spec.expect.driver):
+        raise not_loaded_yet(driver, to_come(driver, libraries))
 
 
 @check("CUD007", ERROR, cause="expected-gpus-missing")

@@ -185,10 +185,11 @@ def stated_driver_too_old_for_engine(stated: Stated) -> Iterator[Finding]:
 def stated_torch_without_cuda(stated: Stated) -> Iterator[Finding]:
     """The pasted torch was built without CUDA.
 
-    Its version ends in +cpu. Whoever pastes it to a question about GPUs has the wrong build.
+    Its version ends in +cpu. Whoever pastes it to a question about GPUs has the wrong build. Where the text says that no GPU
+    was seen, it may be the right one: on a machine without a GPU nothing is wrong with it.
 
     ## Fix
-    Install a CUDA build into the same environment.
+    Install a CUDA build into the same environment, if there is a GPU.
 
     ## Proof
     CUD-P1: the torch in the container is the accelerator's build.
@@ -196,9 +197,17 @@ def stated_torch_without_cuda(stated: Stated) -> Iterator[Finding]:
     if stated.torch_version is None:
         raise Missing(NOT_PASTED)
     if stated.torch_without_cuda and stated.torch_version.endswith("+cpu"):
+        if stated.gpus or stated.driver_version:
+            raise NotApplicable("it is judged beside the card that is stated (CUD009)")
+        none = stated.no_gpu_seen
         yield Finding(
-            f"torch {stated.torch_version} was built without CUDA",
+            f"torch {stated.torch_version} was built without CUDA"
+            + (", and no GPU was seen beside it" if none else ""),
             measured={"torch": stated.torch_version},
             needed={"cuda": True},
             fix=("python3 -m pip install --force-reinstall torch   # from an index of CUDA builds",),
+            certainty="possible" if none else "certain",
+            tell_apart=("lspci -d 10de:   # prints nothing: no NVIDIA card, and the CPU build is right",)
+            if none
+            else (),
         )

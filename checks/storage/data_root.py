@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provision.check import ERROR, WARNING, Finding, NotApplicable, check
-from provision.checks._words import data_root, listed, mount_of, size
+from provision.checks._words import data_root, listed, mount_of, size, turning, unclear
 from provision.fact import Absent, Missing
 from provision.facts.disks import Disks, Mounts
 from provision.facts.docker import DaemonJson, Docker, Images
@@ -134,6 +134,8 @@ def data_root_on_rotational_disk(
     53), which is a quarter of an hour for 140 GB of weights, and a hundredth of that where the file is read in small
     pieces or by several readers. It is paid at every start.
 
+    A virtual disk is called rotating by most hypervisors whatever it lies on, so of it the kernel's word says nothing.
+
     ## Fix
     Keep images and weights on an SSD or NVMe disk: `data-root` in /etc/docker/daemon.json.
 
@@ -141,18 +143,19 @@ def data_root_on_rotational_disk(
     STO-P1: the weights load within the planned time.
     """
     folder = data_root(docker, daemon_json)
-    mount = mount_of(folder, mounts)
-    turning = [disk for disk in disks.disks if disk.name in mount.disks and disk.rotational]
-    if turning:
+    found, virtual_disks = turning(mount_of(folder, mounts), disks)
+    if found:
         virtual = system.virtualization != "none"
         yield Finding(
-            f"{folder} lies on {listed(disk.name for disk in turning)}, which the kernel calls a rotating disk",
-            measured={"disks": [disk.name for disk in turning]},
+            f"{folder} lies on {listed(found)}, which the kernel calls a rotating disk",
+            measured={"disks": found},
             needed={"rotational": False},
             fix=("set data-root in /etc/docker/daemon.json to a folder on an SSD",),
             certainty="possible" if virtual else "certain",
             tell_apart=(f"provision disk {folder}",) if virtual else (),
         )
+    elif virtual_disks:
+        raise unclear(virtual_disks)
 
 
 @check("STO005", ERROR, cause="engine-storage-unsuitable")

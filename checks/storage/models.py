@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from provision.catalog import tables
 from provision.check import NOTE, WARNING, Finding, NotApplicable, check
-from provision.checks._words import all_models, listed, mount_of, size
+from provision.checks._words import all_models, listed, mount_of, size, turning, unclear
 from provision.fact import Missing
 from provision.facts.caches import CacheFolder, CacheFolders
 from provision.facts.disks import Disks, Mount, Mounts
@@ -119,7 +119,8 @@ def models_on_rotating_disk(files: ModelFiles, mounts: Mounts, disks: Disks, sys
     """Models lie on a rotating disk.
 
     One head reads 0.16 GB/s for one sequential reader (measured on a 14 TB disk, PocketLLM, pull request 53) and a
-    hundredth of it for several, as with tensor parallelism. It is paid at every start.
+    hundredth of it for several, as with tensor parallelism. It is paid at every start. Of a virtual disk the
+    kernel's word says nothing.
 
     ## Fix
     Keep models on an SSD or NVMe disk.
@@ -127,19 +128,22 @@ def models_on_rotating_disk(files: ModelFiles, mounts: Mounts, disks: Disks, sys
     ## Proof
     STO-P1: the weights load within the planned time.
     """
+    virtual_disks: list[str] = []
     for folder in all_models(files):
-        mount = mount_of(folder.path, mounts)
-        turning = [disk.name for disk in disks.disks if disk.name in mount.disks and disk.rotational]
-        if turning:
+        found, claiming = turning(mount_of(folder.path, mounts), disks)
+        virtual_disks += claiming
+        if found:
             virtual = system.virtualization != "none"
             yield Finding(
-                f"{folder.path} lies on {listed(turning)}, which the kernel calls a rotating disk",
-                measured={"disks": turning},
+                f"{folder.path} lies on {listed(found)}, which the kernel calls a rotating disk",
+                measured={"disks": found},
                 needed={"rotational": False},
                 fix=("move the models to an SSD and set HF_HOME to their place",),
                 certainty="possible" if virtual else "certain",
                 tell_apart=(f"provision disk {folder.path}",) if virtual else (),
             )
+    if virtual_disks:
+        raise unclear(virtual_disks)
 
 
 @check("STO054", WARNING, cause="models-in-memory")

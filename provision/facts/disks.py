@@ -21,6 +21,24 @@ class Disk:
     bytes: int
     model: str | None
 
+    @property
+    def turns(self) -> bool | None:
+        """Whether it is a rotating disk; None for a hypervisor's disk that the kernel calls one.
+
+        A virtual disk is called rotating unless its hypervisor says otherwise, and few do: a virtio disk (vda) that lies
+        on NVMe shows 1 as well (tests/machines/debian12-bare.json).
+        """
+        return None if self.rotational and self.virtual else self.rotational
+
+    @property
+    def virtual(self) -> bool:
+        """A hypervisor made it: by its connection, or by the name that the hypervisor gives its disks."""
+        return self.transport in ("virtio", "xen", "hyperv") or bool(_VIRTUAL.match(self.model or ""))
+
+
+# SCSI and ATA product names of virtual disks: QEMU, VirtualBox, VMware and Hyper-V, Google, Oracle, Nutanix, XenServer.
+_VIRTUAL = re.compile(r"QEMU|VBOX|virtual disk|PersistentDisk|BlockVolume|VDISK|PVDISK", re.IGNORECASE)
+
 
 @fact
 class Disks:

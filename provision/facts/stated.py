@@ -35,6 +35,7 @@ class Stated:
     torch_cuda: str | None = None  # what torch was built for; None where it is not said, or torch_without_cuda
     torch_hip: str | None = None
     torch_without_cuda: bool = False  # the text says that torch was built without CUDA
+    no_gpu_seen: bool = False  # the text says that whoever made it looked for a GPU and saw none
     cuda_available: bool | None = None  # torch.cuda.is_available() as printed
     python_version: str | None = None
     glibc: str | None = None

@@ -41,13 +41,30 @@ def of(engine: str, version: str | None, *, card_name: str, card_bytes: int, len
     if engine == "sglang":
         return _sglang(version or "0.5.23", card_bytes, gpus)
     if engine == "transformers":
-        return Accounting(engine=engine, version=version or "5.23", utilization=1.0, counts_tokens=True, graphs=False, batched=min(length or 2048, 2048), seqs=1)
+        return Accounting(
+            engine=engine,
+            version=version or "5.23",
+            utilization=1.0,
+            counts_tokens=True,
+            graphs=False,
+            batched=min(length or 2048, 2048),
+            seqs=1,
+        )
     said = version or "0.33.0"
     at = numbers(said)
     big = card_bytes >= _BIG_CARD and "a100" not in card_name.lower()
     if at < (0, 8):  # the V0 engine
         batched = max(length, 2048) if length <= 32768 else 2048
-        return Accounting(engine=engine, version=said, utilization=0.9, windows=False, by_concurrency=False, graphs=False, batched=batched, seqs=256)
+        return Accounting(
+            engine=engine,
+            version=said,
+            utilization=0.9,
+            windows=False,
+            by_concurrency=False,
+            graphs=False,
+            batched=batched,
+            seqs=256,
+        )
     newer = at >= (0, 20)
     return Accounting(
         engine=engine,
@@ -70,4 +87,15 @@ def _sglang(version: str, card_bytes: int, gpus: int) -> Accounting:
     if mib > 60_000:
         reserve = max(reserve, 10 * 1024)
     share = round((mib - reserve) / mib, 3)
-    return Accounting(engine="sglang", version=version, utilization=share, block=1, counts_tokens=True, graphs=False, batched=chunk, seqs=graph, static=True, shared_whole=(0, 4, 5) <= numbers(version) < (0, 4, 7))
+    return Accounting(
+        engine="sglang",
+        version=version,
+        utilization=share,
+        block=1,
+        counts_tokens=True,
+        graphs=False,
+        batched=chunk,
+        seqs=graph,
+        static=True,
+        shared_whole=(0, 4, 5) <= numbers(version) < (0, 4, 7),
+    )

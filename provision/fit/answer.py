@@ -36,9 +36,7 @@ class Answer:
     tokens_per_s: float | None
 
 
-def answer(
-    model: question.Model, card: tuple[str, int, int | None], asked: Asked, engine: Accounting
-) -> Answer:
+def answer(model: question.Model, card: tuple[str, int, int | None], asked: Asked, engine: Accounting) -> Answer:
     """Raises ``UsageError`` where the model cannot be divided as asked."""
     refuse(model.shapes, asked.parallel)
     made = forecast(model.shapes, model.listed, model.precision, asked, engine)
@@ -109,25 +107,32 @@ def _certain(made: Forecast, asked: Asked) -> bool:
     return (made.pool_low >= need) == (made.pool_high >= need)
 
 
-def _why(
-    model: question.Model, made: Forecast, asked: Asked, card: tuple[str, int, int | None]
-) -> list[str]:
+def _why(model: question.Model, made: Forecast, asked: Asked, card: tuple[str, int, int | None]) -> list[str]:
     """The reasons in the order in which an engine would meet them."""
     parts = asked.parallel
     split = f" on each of {parts.gpus} GPUs" if parts.gpus > 1 else ""
-    said = [f"weights in {model.precision.name if model.precision.kinds else '16 bit'} take {gib(made.weights_bytes)}{split}"]
-    rest = made.activation.likely + made.non_torch.likely + (made.usable_bytes - made.weights_bytes - made.activation.likely - made.non_torch.likely - made.pool)
+    said = [
+        f"weights in {model.precision.name if model.precision.kinds else '16 bit'} take {gib(made.weights_bytes)}{split}"
+    ]
+    rest = made.usable_bytes - made.weights_bytes - made.pool
     if made.weights_bytes >= made.usable_bytes:
         short = made.weights_bytes - made.usable_bytes
-        said.append(f"the engine may use {gib(made.usable_bytes)} of {card[0]}'s {gib(card[1])}: {gib(short)} too little for the weights alone")
+        said.append(
+            f"the engine may use {gib(made.usable_bytes)} of {card[0]}'s {gib(card[1])}: "
+            f"{gib(short)} too little for the weights alone"
+        )
         return said
-    said.append(f"of the {gib(made.usable_bytes)} that the engine may use, activations and the like take about {gib(rest)}")
+    said.append(
+        f"of the {gib(made.usable_bytes)} that the engine may use, activations and the like take about {gib(rest)}"
+    )
     if made.pool <= 0:
         said.append(f"nothing is left for the KV cache: {gib(-made.pool)} are missing")
         return said
     each = f"{asked.users} requests" if asked.users else "one request"
     need = made.cache.request_bytes(made.length) * (asked.users or 1)
-    said.append(f"{gib(made.pool)} are left for the KV cache; {each} of {made.length:,} tokens need{'s' * (not asked.users)} {gib(need)}")
+    said.append(
+        f"{gib(made.pool)} are left for the KV cache; {each} of {made.length:,} tokens need{'s' * (not asked.users)} {gib(need)}"
+    )
     context = model.shapes.context
     if made.longest < made.enough:
         said.append(f"the longest that {'each' if asked.users else 'one'} can have is {made.longest:,} tokens")
@@ -201,7 +206,10 @@ def _alternatives(model: question.Model, asked: Asked, engine: Accounting) -> li
         length = made.longest // 1024 * 1024
         tried(f"a context of {length:,} tokens", dataclasses.replace(asked, length=length))
     if made.too_many:
-        tried(f"{made.cache.blocks(made.pool)} requests at once", dataclasses.replace(asked, seqs=made.cache.blocks(made.pool)))
+        tried(
+            f"{made.cache.blocks(made.pool)} requests at once",
+            dataclasses.replace(asked, seqs=made.cache.blocks(made.pool)),
+        )
     if asked.kv_dtype == "auto":
         tried("KV cache in FP8", dataclasses.replace(asked, kv_dtype="fp8"))
     if not model.precision.kinds:

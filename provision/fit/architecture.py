@@ -15,7 +15,19 @@ from provision.fit.keys import Keys
 from provision.record import record
 
 # Families whose feed-forward block has two matrices (up, down) instead of three (gate, up, down).
-_UNGATED = ("nemotron", "nemotron_h", "starcoder2", "gpt2", "gpt_neox", "gpt_bigcode", "falcon", "phi", "opt", "bloom", "mpt")
+_UNGATED = (
+    "nemotron",
+    "nemotron_h",
+    "starcoder2",
+    "gpt2",
+    "gpt_neox",
+    "gpt_bigcode",
+    "falcon",
+    "phi",
+    "opt",
+    "bloom",
+    "mpt",
+)
 
 # Tokens of the largest image of Qwen2-VL to Qwen3.8: 12,845,056 pixels of 28 x 28 a token, 16,777,216 of 32 x 32
 # (preprocessor_config.json).
@@ -105,7 +117,9 @@ class Architecture:
 
 def architecture(config: dict[str, Any]) -> Architecture:
     """Read a ``config.json``. Raises ``UsageError`` naming the key that is missing or makes no sense."""
-    text = next((config[k] for k in ("text_config", "llm_config", "language_config") if isinstance(config.get(k), dict)), {})
+    text: dict[str, Any] = next(
+        (config[k] for k in ("text_config", "llm_config", "language_config") if isinstance(config.get(k), dict)), {}
+    )
     keys = Keys({**{k: v for k, v in config.items() if k != "vision_config"}, **text})
     model_type = keys.text("model_type") or _type_of(keys)
     hidden = keys.whole("hidden_size", "n_embd", "d_model")
@@ -120,8 +134,16 @@ def architecture(config: dict[str, Any]) -> Architecture:
         layers=layering.layers(keys, model_type, count, hidden, gated=model_type not in _UNGATED),
         draft_layers=keys.whole("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules", default=0),
         context=keys.whole("max_position_embeddings", "n_positions", "seq_length", "max_seq_len", default=0) or None,
-        element_bytes=_element_bytes(str(config.get("dtype") or config.get("torch_dtype") or keys.get("dtype") or keys.get("torch_dtype") or "bfloat16")),
-        vision=_vision(config, hidden),
+        element_bytes=_element_bytes(
+            str(
+                config.get("dtype")
+                or config.get("torch_dtype")
+                or keys.get("dtype")
+                or keys.get("torch_dtype")
+                or "bfloat16"
+            )
+        ),
+        vision=_vision(config),
         streams=keys.whole("hc_mult", default=1),
     )
 
@@ -136,7 +158,7 @@ def _element_bytes(dtype: str) -> int:
     return {"float32": 4, "float": 4, "float64": 8}.get(name, 2)
 
 
-def _vision(config: dict[str, Any], hidden: int) -> Vision | None:
+def _vision(config: dict[str, Any]) -> Vision | None:
     given = config.get("vision_config")
     if not isinstance(given, dict):
         return None

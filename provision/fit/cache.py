@@ -72,7 +72,7 @@ class Cache:
     def tokens(self, pool: int, length: int) -> int:
         """Tokens that ``pool`` bytes hold, as the engine prints them for requests of ``length`` tokens."""
         blocks = self.blocks(pool)
-        if self.counts_tokens or len(self.groups) == 1 and self.groups[0][2] == 1 and self.groups[0][0] == "full":
+        if self.counts_tokens or (len(self.groups) == 1 and self.groups[0][2] == 1 and self.groups[0][0] == "full"):
             return blocks * self.block
         if self.by_concurrency:
             return int(blocks / self.request_blocks(length) * length)
@@ -104,7 +104,11 @@ def token_bytes(one: Attention, tp: int, element: float) -> float:
     """Bytes that a token takes in one layer on one GPU; 0 for a layer that keeps no tokens."""
     if one.kind == "latent":
         if one.index_heads:
-            return (one.kv_rank + one.rope_size) * element + one.index_size + _INDEX_SCALE if element >= 2 else _SPARSE_FP8 + one.index_size + _INDEX_SCALE
+            return (
+                (one.kv_rank + one.rope_size) * element + one.index_size + _INDEX_SCALE
+                if element >= 2
+                else _SPARSE_FP8 + one.index_size + _INDEX_SCALE
+            )
         return (one.kv_rank + one.rope_size) * element
     if one.kind == "compressed":
         # All pages have one size, so a layer that keeps one state for 128 tokens takes what one for 4 takes; 8 B200 with
@@ -130,7 +134,9 @@ def state_bytes(one: Attention, tp: int, drafts: int) -> int:
     return recurrent * _STATE_ELEMENT_BYTES + channels * width * 2
 
 
-def cache(model: Architecture, parallel: Parallel, kv_dtype: str, engine: Accounting, *, batched: int, drafts: int = 0) -> Cache:
+def cache(
+    model: Architecture, parallel: Parallel, kv_dtype: str, engine: Accounting, *, batched: int, drafts: int = 0
+) -> Cache:
     """The cache of the stage with the most layers."""
     stage = max(stages(len(model.layers), parallel.pp), key=len)
     held = [model.layers[at].attention for at in stage]

@@ -18,7 +18,9 @@ def here(facts_path: str | None) -> tuple[str, float | None, int]:
     snapshot = road.read_snapshot(facts_path) if facts_path else road.look()
     known = snapshot.facts.get(Gpus.__name__)
     if isinstance(known, Missing):
-        raise UsageError(f"the cards of {snapshot.machine} are not known: {known.reason}", 'provision fit … --gpu "RTX 4090"')
+        raise UsageError(
+            f"the cards of {snapshot.machine} are not known: {known.reason}", 'provision fit … --gpu "RTX 4090"'
+        )
     if not isinstance(known, Gpus) or not known.gpus:
         raise UsageError(f"{snapshot.machine} has no NVIDIA card; name one", 'provision fit … --gpu "RTX 4090"')
     smallest = min(known.gpus, key=lambda one: one.memory_bytes or 0)

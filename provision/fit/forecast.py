@@ -56,12 +56,29 @@ class Forecast:
     batched: int
 
 
-def forecast(model: Architecture, listed: list[Weight], precision: Precision, asked: Asked, engine: Accounting, weights_bytes: int | None = None) -> Forecast:
+def forecast(
+    model: Architecture,
+    listed: list[Weight],
+    precision: Precision,
+    asked: Asked,
+    engine: Accounting,
+    weights_bytes: int | None = None,
+) -> Forecast:
     """Divide the card. ``weights_bytes`` per GPU where a checkpoint was read; by arithmetic otherwise."""
     seqs = asked.seqs or engine.seqs
     batched = asked.batched or engine.batched
-    held = weights_bytes if weights_bytes is not None else per_gpu(model, listed, precision, asked.parallel, drafts=asked.drafts > 0, shared_whole=engine.shared_whole)
-    active = activation(model, asked.parallel, batched=batched, seqs=seqs) if asked.activation_gib is None else Range.given(asked.activation_gib)
+    held = (
+        weights_bytes
+        if weights_bytes is not None
+        else per_gpu(
+            model, listed, precision, asked.parallel, drafts=asked.drafts > 0, shared_whole=engine.shared_whole
+        )
+    )
+    active = (
+        activation(model, asked.parallel, batched=batched, seqs=seqs)
+        if asked.activation_gib is None
+        else Range.given(asked.activation_gib)
+    )
     outside = non_torch(asked.parallel) if asked.non_torch_gib is None else Range.given(asked.non_torch_gib)
     captured = graphs(model, seqs) if asked.graph_gib is None else Range.given(asked.graph_gib)
     if asked.eager:
@@ -79,7 +96,9 @@ def forecast(model: Architecture, listed: list[Weight], precision: Precision, as
     longest = kept.longest(pool // (asked.users or 1), max(context, asked.length or 0))
     length = asked.length or min(context, max(longest, 1))
     enough = asked.length or min(context, LEAST_CONTEXT)
-    too_many = any(kind == "state" for kind, _, _ in kept.groups) and kept.blocks(pool) < seqs and asked.seqs is not None
+    too_many = (
+        any(kind == "state" for kind, _, _ in kept.groups) and kept.blocks(pool) < seqs and asked.seqs is not None
+    )
     return Forecast(
         weights_bytes=held,
         activation=active,
@@ -105,4 +124,6 @@ def forecast(model: Architecture, listed: list[Weight], precision: Precision, as
 
 # SGLang takes its share of what is free before it loads: sglang issue 4826 shows 139.21 of an H200's 139.81 GiB.
 SGLANG_CONTEXT_BYTES = int(0.6 * 2**30)
-LEAST_CONTEXT = 2048  # tokens: a shorter context serves no conversation, so a card that holds only that does not hold the model
+LEAST_CONTEXT = (
+    2048  # tokens: a shorter context serves no conversation, so a card that holds only that does not hold the model
+)

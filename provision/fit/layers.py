@@ -208,17 +208,31 @@ def _feed_forward(keys: Keys, hidden: int, *, experts: bool, gated: bool) -> Fee
     from provision.fit.architecture import FeedForward
 
     if not experts:
-        size = keys.whole("intermediate_size_mlp", "intermediate_size", "ffn_hidden_size", "n_inner", default=4 * hidden)
+        size = keys.whole(
+            "intermediate_size_mlp", "intermediate_size", "ffn_hidden_size", "n_inner", default=4 * hidden
+        )
         return FeedForward(size=size, gated=gated)
     each = keys.whole("moe_intermediate_size", "expert_ffn_hidden_size", "intermediate_size")
-    shared = keys.whole("moe_shared_expert_intermediate_size", "shared_expert_intermediate_size", "shared_intermediate_size", default=0)
+    shared = keys.whole(
+        "moe_shared_expert_intermediate_size", "shared_expert_intermediate_size", "shared_intermediate_size", default=0
+    )
     if not shared:
-        shared = each * keys.whole("n_shared_experts", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts", default=0)
+        shared = each * keys.whole(
+            "n_shared_experts", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts", default=0
+        )
     if keys.text("model_type").startswith("llama4"):
         shared = each
     return FeedForward(
         experts=keys.whole("n_routed_experts", "num_experts", "num_local_experts", "moe_num_experts"),
-        active=keys.whole("num_experts_per_tok", "moe_topk", "moe_k", "num_selected_experts", "num_experts_per_token", "top_k_experts", default=1),
+        active=keys.whole(
+            "num_experts_per_tok",
+            "moe_topk",
+            "moe_k",
+            "num_selected_experts",
+            "num_experts_per_token",
+            "top_k_experts",
+            default=1,
+        ),
         expert_size=each,
         shared_size=shared,
         gated=gated,

@@ -8,7 +8,9 @@ with expert parallelism, in slices without, which is the same in bytes; layers a
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
+from typing import Any
 
 from provision.errors import UsageError
 from provision.fit.architecture import Architecture
@@ -96,8 +98,8 @@ def per_gpu(
     for one in listed:
         if one.draft and not drafts:
             continue
-        part = one if shared_whole and one.kind == "shared" else share(one, parallel)
-        held = weight_bytes(part, precision, element)
+        piece = one if shared_whole and one.kind == "shared" else share(one, parallel)
+        held = weight_bytes(piece, precision, element)
         by_layer[one.layer] = by_layer.get(one.layer, 0.0) + held
     totals = []
     for stage, part in enumerate(parts):
@@ -111,7 +113,5 @@ def per_gpu(
     return round(max(totals))
 
 
-def _with(weight: Weight, **changes: int) -> Weight:
-    import dataclasses
-
+def _with(weight: Weight, **changes: Any) -> Weight:
     return dataclasses.replace(weight, **changes)

@@ -22,8 +22,8 @@ class Precision:
     """One way to store weights. ``name`` is how engines and people call it.
 
     ``bits`` of a quantised element; ``per_group`` further bits for every ``group`` inputs of a row; ``per_row`` and
-    ``per_tensor`` further bytes; ``block`` (rows, columns) has four bytes for each block. ``kinds`` are the weights that are quantised;
-    ``skipped`` patterns of module names that a checkpoint leaves in 16 bit ("" for a name that does not say).
+    ``per_tensor`` further bytes; a square ``block`` of elements has four bytes of scale. ``kinds`` are the weights that are
+    quantised.
     """
 
     name: str
@@ -87,8 +87,9 @@ def weight_bytes(weight: Weight, precision: Precision, element_bytes: int) -> fl
 def _padded(weight: Weight) -> Weight:
     """As vLLM stores MXFP4 experts (layers/quantization/mxfp4.py): 13.47 GiB for gpt-oss-20b instead of 12.8."""
     rows, columns = (64, 256) if weight.inner == "rows" else (256, 64)
-    padded = {"rows": -(-weight.rows // rows) * rows, "columns": -(-weight.columns // columns) * columns}
-    return dataclasses.replace(weight, **padded)
+    return dataclasses.replace(
+        weight, rows=-(-weight.rows // rows) * rows, columns=-(-weight.columns // columns) * columns
+    )
 
 
 def of_config(config: dict[str, Any]) -> Precision:
@@ -124,7 +125,7 @@ def of_config(config: dict[str, Any]) -> Precision:
 
 def _compressed(given: dict[str, Any]) -> Precision:
     groups = given.get("config_groups")
-    first = next(iter(groups.values()), {}) if isinstance(groups, dict) else {}
+    first: Any = next(iter(groups.values()), {}) if isinstance(groups, dict) else {}
     said = first.get("weights") if isinstance(first, dict) else None
     if not isinstance(said, dict):
         raise UsageError("config.json: quantization_config without config_groups.*.weights")
@@ -140,7 +141,9 @@ def _compressed(given: dict[str, Any]) -> Precision:
 
 def _grouped(base: Precision, bits: Any, group: Any) -> Precision:
     if bits not in (None, 2, 3, 4, 8) or not isinstance(group, int) or not (group == -1 or 0 < group <= 1 << 20):
-        raise UsageError(f"config.json: a quantisation of {str(bits)[:20]} bits in groups of {str(group)[:20]} is not known")
+        raise UsageError(
+            f"config.json: a quantisation of {str(bits)[:20]} bits in groups of {str(group)[:20]} is not known"
+        )
     return _with(base, bits=float(bits or base.bits), group=max(group, 0))
 
 
@@ -177,7 +180,9 @@ def named(word: str) -> Precision:
     for pattern, name in _WORDS:
         if re.search(pattern, text):
             return PRECISIONS[name]
-    raise UsageError(f"quantization {word[:60]!r} is not known; expected one of {', '.join(PRECISIONS)}, or gguf-q4_k_m and the like")
+    raise UsageError(
+        f"quantization {word[:60]!r} is not known; expected one of {', '.join(PRECISIONS)}, or gguf-q4_k_m and the like"
+    )
 
 
 def gguf(kind: str) -> Precision:

@@ -32,7 +32,7 @@ def model(name: str, quantization: str | None, dtype: str | None) -> Model:
     """A folder or file that is there is read; anything else is looked up. Raises ``UsageError``."""
     if os.sep in name and not os.path.lexists(name) and name.startswith((".", "/", "~")):
         raise UsageError(f"--model {name}: there is no such folder")
-    local = os.path.lexists(name) and (os.path.isdir(name) or name.endswith((".gguf", ".safetensors")))
+    local = os.path.lexists(name) and (Path(name).is_dir() or name.endswith((".gguf", ".safetensors")))
     found = _folder(name, quantization) if local else _published(name, quantization)
     if dtype and dtype.removeprefix("torch.") in ("float32", "float"):
         import dataclasses
@@ -108,11 +108,15 @@ def card(name: str | None, gib: float | None) -> tuple[str, int, int | None]:
     row = gpus.find(name)
     if row is None:
         near = ", ".join(gpus.nearest(name))
-        raise UsageError(f"--gpu {name[:60]!r} is not known{f'; nearest: {near}' if near else ''}", "provision catalog show gpus")
+        raise UsageError(
+            f"--gpu {name[:60]!r} is not known{f'; nearest: {near}' if near else ''}", "provision catalog show gpus"
+        )
     known = gpus.usable_bytes(name) or gpus.usable_bytes(f"{name} 80GB")
     if known is None:
         sizes = ", ".join(gpus.nearest(name))
-        raise UsageError(f"--gpu {name[:60]!r}: how much memory it has is not known{f'; nearest: {sizes}' if sizes else ''}")
+        raise UsageError(
+            f"--gpu {name[:60]!r}: how much memory it has is not known{f'; nearest: {sizes}' if sizes else ''}"
+        )
     return row.name, known[0], row.memory_bandwidth
 
 

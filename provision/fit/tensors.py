@@ -9,12 +9,16 @@ from provision.fit.checkpoint import Checkpoint, Tensor
 from provision.fit.weights import BACK, FRONT, Weight, weights
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blk|blocks)\.(\d+)\.")
-_VISION = re.compile(r"(?:^|\.)(?:visual|vision\w*|image_newline|multi_modal_projector|mm_projector|patch_embed\w*|v\.blk)\.")
+_VISION = re.compile(
+    r"(?:^|\.)(?:visual|vision\w*|image_newline|multi_modal_projector|mm_projector|patch_embed\w*|v\.blk)\."
+)
 _DRAFT = re.compile(r"(?:^|\.)(?:mtp|nextn|draft)\w*\.")
 _HEAD = re.compile(r"(?:^|\.)(?:lm_head|output|embed_out)\.")
 _EMBEDDING = re.compile(r"(?:^|\.)(?:embed_tokens|wte|token_embd|word_embeddings|tok_embeddings|embed_in)\.")
 _EXPERT = re.compile(r"(?:^|\.)(?:experts|ffn_\w+_exps)\.")
-_ALONE = re.compile(r"(?:q_a_proj|kv_a_proj\w*|attn_q_a|attn_kv_a\w*|norm\w*|router|ffn_gate_inp|(?:mlp|moe|block_sparse_moe)\.gate|indexer\S*)(?:\.|$)")
+_ALONE = re.compile(
+    r"(?:q_a_proj|kv_a_proj\w*|attn_q_a|attn_kv_a\w*|norm\w*|router|ffn_gate_inp|(?:mlp|moe|block_sparse_moe)\.gate|indexer\S*)(?:\.|$)"
+)
 _KV = re.compile(r"(?:k_proj|v_proj|attn_k|attn_v)\.")
 _COLUMNS = re.compile(r"(?:o_proj|down_proj|out_proj|attn_output|ffn_down\w*|w2|wo|dense_4h_to_h|c_proj)\.")
 

@@ -157,10 +157,33 @@ def _feed_forward(one: FeedForward, hidden: int, at: int) -> Iterator[Weight]:
         yield Weight(kind="linear", rows=hidden, columns=one.size, layer=at, split="columns")
     if one.experts:
         yield Weight(kind="router", rows=one.experts, columns=hidden, layer=at)
-        yield Weight(kind="expert", rows=one.expert_size, columns=hidden, count=ups * one.experts, layer=at, split="expert", inner="rows")
-        yield Weight(kind="expert", rows=hidden, columns=one.expert_size, count=one.experts, layer=at, split="expert", inner="columns")
+        yield Weight(
+            kind="expert",
+            rows=one.expert_size,
+            columns=hidden,
+            count=ups * one.experts,
+            layer=at,
+            split="expert",
+            inner="rows",
+        )
+        yield Weight(
+            kind="expert",
+            rows=hidden,
+            columns=one.expert_size,
+            count=one.experts,
+            layer=at,
+            split="expert",
+            inner="columns",
+        )
         if one.bias:
-            yield Weight(kind="small", rows=ups * one.expert_size + hidden, columns=1, count=one.experts, layer=at, split="expert")
+            yield Weight(
+                kind="small",
+                rows=ups * one.expert_size + hidden,
+                columns=1,
+                count=one.experts,
+                layer=at,
+                split="expert",
+            )
     if one.shared_size:
         yield Weight(kind="shared", rows=one.shared_size, columns=hidden, count=ups, layer=at, split="rows")
         yield Weight(kind="shared", rows=hidden, columns=one.shared_size, layer=at, split="columns")
@@ -169,6 +192,8 @@ def _feed_forward(one: FeedForward, hidden: int, at: int) -> Iterator[Weight]:
 def _vision(one: Vision, hidden: int) -> Iterator[Weight]:
     yield Weight(kind="vision", rows=one.hidden, columns=one.patch, layer=FRONT)
     yield Weight(kind="vision", rows=4 * one.hidden, columns=one.hidden, count=one.layers, layer=FRONT, split="rows")
-    yield Weight(kind="vision", rows=one.intermediate, columns=one.hidden, count=2 * one.layers, layer=FRONT, split="rows")
+    yield Weight(
+        kind="vision", rows=one.intermediate, columns=one.hidden, count=2 * one.layers, layer=FRONT, split="rows"
+    )
     yield Weight(kind="vision", rows=one.merged, columns=one.merged, layer=FRONT, split="rows")
     yield Weight(kind="vision", rows=hidden, columns=one.merged, layer=FRONT, split="columns")

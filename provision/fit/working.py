@@ -65,7 +65,10 @@ def _layer(model: Architecture, attention: Attention, block: FeedForward, parall
     inner = ups * block.size / parallel.tp
     if block.experts:
         # each token is copied to its experts, and their answers are summed
-        inner = block.active * (ups * block.expert_size / parallel.tp + model.hidden) + ups * block.shared_size / parallel.tp
+        inner = (
+            block.active * (ups * block.expert_size / parallel.tp + model.hidden)
+            + ups * block.shared_size / parallel.tp
+        )
     residuals = _RESIDUALS + (2 * model.streams if model.streams > 1 else 0)
     return 2.0 * batched * (residuals * model.hidden + max(2 * wide + keys, inner))
 

@@ -114,11 +114,13 @@ def _cudnn(value: str, draft: Draft) -> None:
 
 
 def _only_gpu(value: str, draft: Draft) -> None:
+    """ "No CUDA" is collect_env's word where torch sees no GPU and neither nvidia-smi nor the driver could be asked."""
     found = _GPU.match(value)
     if found:  # a single card stands on the key's own line
         _gpu(found, draft)
     elif value and not value.lower().startswith(("could not", "n/a", "no cuda")):
         draft.gpu(0, name=value)
+    draft.say("no_gpu_seen", True if value.lower() == "no cuda" else None)
 
 
 def _compiler(value: str, draft: Draft) -> None:

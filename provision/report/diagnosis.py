@@ -50,7 +50,7 @@ def cause_block(one: Cause, results: Sequence[Result], style: Style) -> list[str
     told += " (in the baseline)" if in_baseline(one, results) else ""
     head = f"{style.paint(one.severity, one.severity)}: {style.paint(clean(one.cause), 'head')}{told}"
     outcomes = {r.code: r for r in results}
-    also = [_symptom(code, outcomes.get(code)) for code in one.also]
+    also = [_symptom(code, outcomes.get(code)) for code in followers(one, results)]
     return [
         f"{head} [{', '.join(one.codes)}]",
         *(prose(line, style, "  ") if (line := line_of(one.cause)) else ()),
@@ -68,14 +68,32 @@ def _symptom(code: str, result: Result | None) -> str:
     return f"{code} {result.name}" + (" (could not look)" if result.outcome == "unknown" else "")
 
 
+def followers(one: Cause, results: Sequence[Result]) -> tuple[str, ...]:
+    """The codes of what follows from a cause, as a reader wants them.
+
+    On a machine a check that could not look because of the cause belongs to it. Of a pasted text it only says that
+    nothing else was pasted, whatever the cause: that is said once, with how many checks it left in the dark.
+    """
+    unstated = {r.code for r in results if r.outcome == "unknown" and r.reason == NOT_PASTED}
+    return tuple(code for code in one.also if code not in unstated)
+
+
 def blind_reasons(results: Sequence[Result], causes: Sequence[Cause]) -> list[tuple[str, list[Result]]]:
     """What could not be looked at and no cause explains, by its reason; the reason that blinds most checks first."""
-    explained = {code for one in causes for code in one.also}
+    explained = {code for one in causes for code in followers(one, results)}
     by_reason: dict[str, list[Result]] = {}
     for one in results:
         if one.outcome == "unknown" and one.code not in explained:
             by_reason.setdefault(one.reason, []).append(one)
     return sorted(by_reason.items(), key=lambda entry: (-len(entry[1]), entry[1][0].code))
+
+
+def unpasted(those: Sequence[Result]) -> str:
+    """One line for all checks that a pasted text leaves in the dark, and what would look."""
+    return (
+        f"not looked at: only what was pasted was read ({plural(len(those), 'check')}); "
+        "'provision doctor' on the machine itself looks at the rest"
+    )
 
 
 def blind_block(results: Sequence[Result], causes: Sequence[Cause], style: Style) -> list[str]:
@@ -93,7 +111,7 @@ def blind_block(results: Sequence[Result], causes: Sequence[Cause], style: Style
             f"  and {plural(len(left), 'more reason')} for {plural(checks, 'check')}: provision doctor --format json"
         )
     if pasted:
-        lines.append(f"  not looked at: only what was pasted was read ({plural(len(pasted), 'check')})")
+        lines.append(f"  {unpasted(pasted)}")
     lines += [""] if ordered or pasted else []
     for one in results:
         if one.outcome == "crashed":

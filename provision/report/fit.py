@@ -8,7 +8,14 @@ from provision.fit.answer import GIB, Answer
 from provision.report.layout import PLAIN, Style, clean, table
 
 _BAR = 60  # characters of a card
-_SIGNS = (("weights", "#"), ("activations", "+"), ("outside torch", "-"), ("CUDA graphs", "g"), ("KV cache", "="), ("not used", "."))
+_SIGNS = (
+    ("weights", "#"),
+    ("activations", "+"),
+    ("outside torch", "-"),
+    ("CUDA graphs", "g"),
+    ("KV cache", "="),
+    ("not used", "."),
+)
 
 
 def as_json(found: Answer) -> str:
@@ -34,12 +41,20 @@ def text(found: Answer, style: Style = PLAIN) -> str:
     ]
     if answers.loads(made, found.card_bytes) and made.pool > 0:
         low, high = max(made.pool_low, 0), made.pool_high
-        lines += ["", f"  KV cache {answers.gib(made.pool)} (between {answers.gib(low)} and {answers.gib(high)}), {made.cache.bytes_per_token / 1024:,.1f} KiB a token on each card"]
+        lines += [
+            "",
+            f"  KV cache {answers.gib(made.pool)} (between {answers.gib(low)} and {answers.gib(high)}), "
+            f"{made.cache.bytes_per_token / 1024:,.1f} KiB a token on each card",
+        ]
         if made.tokens_known:
             asked = "" if found.asked.length else " (the longest that fits, or the model's own)"
-            lines.append(f"  {made.tokens:,} tokens: {made.concurrency:.1f} requests of {made.length:,} tokens at once{asked}")
+            lines.append(
+                f"  {made.tokens:,} tokens: {made.concurrency:.1f} requests of {made.length:,} tokens at once{asked}"
+            )
         else:
-            lines.append("  how many tokens that is cannot be said: this engine divides it in a way that is not modelled here")
+            lines.append(
+                "  how many tokens that is cannot be said: this engine divides it in a way that is not modelled here"
+            )
     if found.tokens_per_s:
         lines.append(f"  at most {found.tokens_per_s:,.0f} tokens a second for one request, by memory bandwidth")
     if found.fits and found.engine_args:
@@ -47,7 +62,10 @@ def text(found: Answer, style: Style = PLAIN) -> str:
     if found.alternatives:
         lines += ["", "  what would fit:"]
         rows = [
-            (f"    {one['change']}", f"{one['max_concurrency']:.1f} x {one['max_model_len']:,} tokens" if "max_concurrency" in one else "")
+            (
+                f"    {one['change']}",
+                f"{one['max_concurrency']:.1f} x {one['max_model_len']:,} tokens" if "max_concurrency" in one else "",
+            )
             for one in found.alternatives
         ]
         lines += table(rows)
@@ -69,7 +87,7 @@ def _picture(found: Answer) -> list[str]:
         bar += signs[name] * max(round(at) - len(bar), 0)
     legend = ", ".join(f"{signs[name]} {name} {answers.gib(size)}" for name, size in sizes if size)
     over = made.weights_bytes > found.card_bytes
-    mark = f"{bar[:round(found.card_bytes * scale)]}|{bar[round(found.card_bytes * scale):]}" if over else f"{bar}|"
+    mark = f"{bar[: round(found.card_bytes * scale)]}|{bar[round(found.card_bytes * scale) :]}" if over else f"{bar}|"
     return [f"  |{mark} {found.card_bytes / GIB:.1f} GiB", f"  {legend}"]
 
 

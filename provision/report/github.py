@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from provision import check
 from provision.cause import Cause
 from provision.check import Result, Severity
-from provision.report.diagnosis import blind_reasons, in_baseline, line_of
+from provision.fact import NOT_PASTED
+from provision.report.diagnosis import blind_reasons, followers, in_baseline, line_of, unpasted
 from provision.report.formats import Shown
 from provision.report.layout import clean
 
@@ -25,7 +26,7 @@ def document(shown: Shown) -> str:
         _command(
             "error" if any(r.blind(shown.strict) for r in those) else "notice",
             "could not look",
-            [reason, ", ".join(f"{r.code} {r.name}" for r in those)],
+            [unpasted(those)] if reason == NOT_PASTED else [reason, ", ".join(f"{r.code} {r.name}" for r in those)],
         )
         for reason, those in blind_reasons(shown.results, shown.causes)
     ]
@@ -40,7 +41,8 @@ def _cause(one: Cause, results: Sequence[Result]) -> str:
     told += " (in the baseline)" if known else ""
     head = f"{line_of(one.cause)} [{', '.join(one.codes)}]".strip()
     body = [head, *one.because, *_named("fix", one.fix), *_named("tell apart", one.tell_apart)]
-    body += [f"also: {', '.join(one.also)}"] if one.also else []
+    also = followers(one, results)
+    body += [f"also: {', '.join(also)}"] if also else []
     return _command("notice" if known else LEVELS[one.severity], f"{one.cause}{told}", body)
 
 

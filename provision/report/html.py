@@ -17,7 +17,7 @@ from provision.cause import Cause
 from provision.check import Result
 from provision.fact import Absent, Missing, Snapshot
 from provision.report import map as machine_map
-from provision.report.diagnosis import in_baseline, line_of, verdict
+from provision.report.diagnosis import followers, in_baseline, line_of, verdict
 from provision.report.formats import Shown
 from provision.report.layout import clean
 from provision.report.quantity import duration, pairs, quantity
@@ -71,7 +71,7 @@ def _context(
         "verdict": verdict(causes, results),
         "line_of": line_of,
         "known": lambda one: in_baseline(one, results),
-        "also": lambda one: [names.get(code, code) for code in one.also],
+        "also": lambda one: [names.get(code, code) for code in followers(one, results)],
         "summary": check.summary(results),
         "blind": [(r.code, r.name, r.outcome, r.reason) for r in results if r.outcome in ("unknown", "crashed")],
         "waived": waived + [(r.code, r.name, r.outcome, r.waiver) for r in results if r.waiver],

@@ -194,7 +194,7 @@ def _stores(snapshot: Snapshot) -> Iterator[Store]:
 
 def _disk(disk: Disk) -> str:
     kind = {"nvme": "NVMe", "raid": "RAID"}.get(disk.transport, disk.transport)
-    turning = ", rotating" if disk.rotational else ""
+    turning = ", rotating" if disk.turns else ""
     return ", ".join(part for part in (f"{size(disk.bytes)} {kind}{turning}", disk.model or "") if part)
 
 

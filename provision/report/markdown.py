@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from provision import __version__, check
 from provision.cause import Cause
 from provision.check import Result
-from provision.fact import Absent, Missing, Snapshot
-from provision.report.diagnosis import blind_reasons, in_baseline, line_of, verdict
+from provision.fact import NOT_PASTED, Absent, Missing, Snapshot
+from provision.report.diagnosis import blind_reasons, followers, in_baseline, line_of, unpasted, verdict
 from provision.report.formats import Shown
 from provision.report.layout import clean
 from provision.report.map import versions
@@ -29,8 +29,12 @@ def document(shown: Shown) -> str:
     lines = [f"### provision doctor: {inline(verdict(shown.causes, shown.results))}", ""]
     for one in shown.causes:
         lines += _cause(one, shown.results)
-    blind = [(", ".join(r.code for r in those), reason) for reason, those in blind_reasons(shown.results, shown.causes)]
-    lines += _table(("Could not look", "Reason"), blind)
+    dark = dict(blind_reasons(shown.results, shown.causes))
+    pasted = dark.pop(NOT_PASTED, [])
+    lines += _table(
+        ("Could not look", "Reason"), [(", ".join(r.code for r in those), why) for why, those in dark.items()]
+    )
+    lines += [inline(unpasted(pasted)), ""] if pasted else []
     notes = [(f"crashed: {r.code} {r.name}", r.reason) for r in shown.results if r.outcome == "crashed"]
     notes += [(f"accepted: {r.code} {r.name}", r.reason) for r in shown.results if r.outcome == "accepted"]
     notes += [(f"waiver: {r.code} {r.name}", r.waiver) for r in shown.results if r.waiver]
@@ -89,8 +93,8 @@ def _cause(one: Cause, results: Sequence[Result]) -> Iterator[str]:
     for name, commands in (("Fix", one.fix), ("To tell it apart", one.tell_apart)):
         if commands:
             yield from (f"{name}:", "", *block(commands), "")
-    if one.also:
-        yield from (f"Follows from it: {', '.join(one.also)}", "")
+    if also := followers(one, results):
+        yield from (f"Follows from it: {', '.join(also)}", "")
 
 
 def _table(head: tuple[str, str], rows: Iterable[tuple[str, str]]) -> list[str]:
@@ -104,11 +108,14 @@ def _cell(text: str) -> str:
 
 
 def _machine(machine: str, snapshot: Snapshot) -> list[str]:
-    """The versions, folded; the machine's name is the reporter's to give."""
+    """The versions, folded; the machine's name is the reporter's to give. Nothing of what a pasted text does not state."""
     rows = versions(snapshot)
     dark = [(name, value) for name, value in snapshot.facts.items() if isinstance(value, Missing)]
     gone = sum(isinstance(value, Absent) for value in snapshot.facts.values())
     rows += [(name, f"could not look: {value.reason}") for name, value in dark]
+    rows = [(name, said) for name, said in rows if not said.endswith(NOT_PASTED)]
+    if not rows:
+        return []
     head = f"<summary>{_element(machine)}: {len(snapshot.facts)} facts, {gone} of them not there</summary>"
     return ["<details>", head, "", *_table(("What", "Value"), rows), "</details>", ""]
 

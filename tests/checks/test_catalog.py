@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import tomllib
 
-from provision.catalog import tables
+from provision.catalog import builds, tables
 from provision.catalog.version import minor, numbers, older
 
 CATALOG = Path(__file__).parents[2] / "provision/catalog"
@@ -87,3 +87,19 @@ def test_version_parts() -> None:
     assert numbers("20.10.24+dfsg1-1") == (20, 10, 24)
     assert numbers("unknown") == ()
     assert minor("2.13.0+cpu") == "2.13"
+
+
+@pytest.mark.parametrize(
+    ("driver", "cuda"),
+    [("575.51.03", "12.9"), ("575.51.02", "12.8"), ("570.26", "12.8"), ("570.25", "12.6"), ("525.60.13", "12.9")],
+)
+def test_of_one_release_the_build_goes_first_whose_toolkit_came_with_no_newer_driver(driver: str, cuda: str) -> None:
+    """The last: no toolkit is that old, so the newest; compiled code of the same CUDA major runs as well."""
+    wheel = builds.newest(tuple(w for w in tables.wheels() if w.torch == "2.8"), driver)
+    assert wheel is not None and wheel.cuda == cuda
+
+
+def test_a_default_wheel_needs_no_index_of_its_own() -> None:
+    commands = {w.cuda: builds.install(w, "python3") for w in tables.wheels() if w.torch == "2.8"}
+    assert commands["12.8"] == "python3 -m pip install --force-reinstall 'torch==2.8.*'"
+    assert commands["12.6"].endswith("'torch==2.8.*' --index-url https://download.pytorch.org/whl/cu126")

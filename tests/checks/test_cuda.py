@@ -95,16 +95,53 @@ def test_cud004_sees_a_driver_that_does_not_answer(messages: Any) -> None:
     assert messages("CUD004") == []
 
 
+def one_version(a: Any, version: str) -> tuple[NvidiaDriver, DriverLibraries]:
+    """A driver whose module and library are of one version."""
+    return a(NvidiaDriver, version=version), a(DriverLibraries, version=version)
+
+
+# (loaded module, installed library) of a driver that was upgraded and not loaded yet; torch and plan need 580.65.06.
+UPGRADED = [
+    ("535.183.01", "580.82.07", "skipped"),  # a reboot is enough
+    ("535.183.01", "580.65.05", "found"),  # a reboot is not enough
+    ("535.183.01", None, "found"),
+    ("580.82.07", "535.183.01", "ok"),  # a container with a stale library: the host's module is new enough
+]
+
+
+@pytest.mark.parametrize(("module", "library", "outcome"), UPGRADED)
+@pytest.mark.parametrize("code", ["CUD005", "CUD006", "CUD010"])
+def test_a_new_driver_that_only_waits_for_a_reboot_is_not_called_too_old(
+    a: Any, run_check: Any, code: str, module: str, library: str | None, outcome: str
+) -> None:
+    spec = a(Spec, expect=Expect(driver="580.65.06"))
+    both = (a(NvidiaDriver, version=module), a(DriverLibraries, version=library))
+    result = run_check(code, torch(a, "2.13.0", "13.0"), spec, *both)
+    assert result.outcome == outcome
+    if outcome == "skipped":
+        assert result.reason == (
+            "driver 580.82.07 is installed and new enough; the loaded module is still 535.183.01 (see CUD003)"
+        )
+
+
+def test_cud010_a_torch_that_no_driver_here_runs_is_not_hidden_by_one_that_waits(a: Any, messages: Any) -> None:
+    old, new = torch(a, "2.6.0", "12.4").environments[0], torch(a, "2.13.0", "13.0").environments[0]
+    both = a(Packages, environments=(old, new)), a(Packages, environments=(new, old))
+    for packages in both:
+        said = messages("CUD010", packages, a(NvidiaDriver, version="470.10"), a(DriverLibraries, version="535.183.01"))
+        assert len(said) == 1 and "CUDA 13.0" in said[0]
+
+
 @pytest.mark.parametrize(
     ("driver", "found"),
     [("580.65.06", 0), ("580.65.05", 1), ("580", 1), ("575.99", 1), ("595.45.04", 0), ("1000.1", 0)],
 )
 def test_cud005_needs_the_planned_cudas_driver(a: Any, messages: Any, driver: str, found: int) -> None:
-    assert len(messages("CUD005", a(NvidiaDriver, version=driver))) == found
+    assert len(messages("CUD005", *one_version(a, driver))) == found
 
 
 def test_cud005_says_both_versions(a: Any, messages: Any) -> None:
-    said = messages("CUD005", a(NvidiaDriver, version="535.104.05"))
+    said = messages("CUD005", *one_version(a, "535.104.05"))
     assert said == ["the loaded driver is 535.104.05; cu130 needs 580.65.06 or newer"]
 
 
@@ -160,6 +197,22 @@ def test_cud009_wants_cuda_in_the_torch_in_use(
     assert len(messages("CUD009", torch(a, "2.13.0+cpu", cuda, hip, prefix))) == found
 
 
+NO_CARD = {NvidiaCards: Absent("no NVIDIA card on the PCI bus")}
+
+
+def test_cud009_a_cpu_build_is_right_where_no_gpu_is(a: Any, run_check: Any) -> None:
+    here = torch(a, "2.13.0+cpu", None)
+    assert run_check("CUD009", here, gpu=False).outcome == "skipped"
+    assert run_check("CUD009", here, NO_CARD, {Gpus: Absent("no NVIDIA card")}).outcome == "skipped"
+    assert run_check("CUD009", here, a(Spec, accelerator="cpu")).reason == "provision.toml asks for the CPU"
+
+
+def test_cud009_a_gpu_that_no_bus_shows_is_a_gpu(a: Any, run_check: Any) -> None:
+    """WSL2: NVML answers, and there is no PCI bus."""
+    (finding,) = run_check("CUD009", torch(a, "2.13.0+cpu", None), NO_CARD).findings
+    assert finding.message == ("torch 2.13.0+cpu in /opt/venv was built without CUDA; GPU 0 is NVIDIA H100 80GB HBM3")
+
+
 @pytest.mark.parametrize(
     ("cuda", "driver", "found"),
     [
@@ -173,11 +226,11 @@ def test_cud009_wants_cuda_in_the_torch_in_use(
     ],
 )
 def test_cud010_judges_across_cuda_majors_only(a: Any, messages: Any, cuda: str, driver: str, found: int) -> None:
-    assert len(messages("CUD010", torch(a, "2.13.0", cuda), a(NvidiaDriver, version=driver))) == found
+    assert len(messages("CUD010", torch(a, "2.13.0", cuda), *one_version(a, driver))) == found
 
 
 def test_cud010_names_the_cuda_that_the_driver_runs(a: Any, run_check: Any) -> None:
-    (finding,) = run_check("CUD010", torch(a, "2.13.0", "13.0"), a(NvidiaDriver, version="535.54.03")).findings
+    (finding,) = run_check("CUD010", torch(a, "2.13.0", "13.0"), *one_version(a, "535.54.03")).findings
     assert finding.fix == ("install driver 580.65.06 or newer", "or: a torch built for CUDA 12")
 
 
@@ -208,7 +261,62 @@ def test_cud011_names_a_build_that_covers_the_card(a: Any, run_check: Any) -> No
     assert finding.message == (
         "torch 2.6.0 (CUDA 12.4) in /opt/venv was compiled for 5.0, 6.0, 7.0, 7.5, 8.0, 8.6 and 9.0; NVIDIA RTX 5090 is 12.0"
     )
-    assert finding.fix == ("install torch 2.15 built for CUDA 13.2",)
+    pip = "/opt/venv/bin/python3 -m pip install --force-reinstall"
+    assert finding.fix == (f"{pip} 'torch==2.15.*'   # built for CUDA 13.2, which driver 580.82.07 runs",)
+
+
+PYTORCH = "https://download.pytorch.org/whl"
+
+
+@pytest.mark.parametrize(
+    ("capability", "driver", "torch_", "cuda"),
+    [
+        ("12.0", "580.65.06", "2.15.*'", "13.2"),
+        ("12.0", "580.65.05", f"2.11.*' --index-url {PYTORCH}/cu128", "12.8"),  # CUDA 13 does not start there
+        ("7.0", "580.82.07", f"2.14.*' --index-url {PYTORCH}/cu126", "12.6"),  # no build for CUDA 13 has code for Volta
+        ("7.0", "525.60.13", f"2.14.*' --index-url {PYTORCH}/cu126", "12.6"),  # inside one major older drivers do
+        ("7.0", "525.60.12", f"2.7.*' --index-url {PYTORCH}/cu118", "11.8"),
+        ("9.0", "530.30.02", f"2.14.*' --index-url {PYTORCH}/cu126", "12.6"),
+    ],
+)
+def test_cud011_names_a_build_that_the_driver_runs(
+    a: Any, run_check: Any, capability: str, driver: str, torch_: str, cuda: str
+) -> None:
+    gpus = a(Gpus, gpus=(a(Gpu, compute_capability=capability),))
+    old = torch(a, "1.13.0", "11.6") if capability != "7.0" else torch(a, "2.15.0", "13.2")
+    (finding,) = run_check("CUD011", old, gpus, *one_version(a, driver)).findings
+    (command,) = finding.fix
+    assert command.endswith(f"'torch=={torch_}   # built for CUDA {cuda}, which driver {driver} runs")
+
+
+def test_cud011_a_driver_that_waits_for_a_reboot_is_the_one_that_counts(a: Any, run_check: Any) -> None:
+    gpus = a(Gpus, gpus=(a(Gpu, compute_capability="12.0"),))
+    both = a(NvidiaDriver, version="570.10"), a(DriverLibraries, version="580.82.07")
+    (finding,) = run_check("CUD011", torch(a, "2.6.0", "12.4"), gpus, *both).findings
+    assert "CUDA 13.2, which driver 580.82.07 runs" in finding.fix[0]
+
+
+def test_cud011_says_which_driver_it_takes_where_that_one_runs_no_build(a: Any, run_check: Any) -> None:
+    gpus = a(Gpus, gpus=(a(Gpu, compute_capability="12.0"),))
+    (finding,) = run_check("CUD011", torch(a, "2.6.0", "12.4"), gpus, *one_version(a, "470.82")).findings
+    (command,) = finding.fix
+    assert command.startswith("first install driver 525.60.13 or newer: 470.82 runs no build for this card; then ")
+    assert f"'torch==2.11.*' --index-url {PYTORCH}/cu128" in command
+
+
+def test_cud011_of_an_unknown_driver_says_what_each_build_needs(a: Any, run_check: Any) -> None:
+    gpus = a(Gpus, gpus=(a(Gpu, compute_capability="12.0"),))
+    for unknown in (NO_DRIVER, {NvidiaDriver: Missing("permission denied")}):
+        (finding,) = run_check("CUD011", torch(a, "2.6.0", "12.4"), gpus, unknown).findings
+        new, old = finding.fix
+        assert "'torch==2.15.*'   # built for CUDA 13.2: needs driver 580.65.06 or newer" in new
+        assert "cu128   # built for CUDA 12.8: needs driver 525.60.13 or newer" in old and old.startswith("or: ")
+
+
+def test_cud011_does_not_invent_a_build_for_a_card_that_none_covers(a: Any, run_check: Any) -> None:
+    gpus = a(Gpus, gpus=(a(Gpu, compute_capability="3.0"),))
+    (finding,) = run_check("CUD011", torch(a, "2.6.0", "12.4"), gpus).findings
+    assert finding.fix == ("no torch wheel in the table covers this card",)
 
 
 def test_cud011_does_not_call_a_build_well_that_it_does_not_know(a: Any, run_check: Any) -> None:

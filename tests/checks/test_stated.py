@@ -91,3 +91,24 @@ def test_cud146_a_build_for_the_processor(told: Any) -> None:
         "torch 2.2.0+cpu was built without CUDA"
     ]
     assert told("CUD146", torch_version="2.2.0+cu121", torch_cuda="12.1") == []
+
+
+@pytest.mark.parametrize(
+    ("stated", "severity"),
+    [
+        ({}, "error"),  # a list of packages, pasted to a question about GPUs
+        ({"no_gpu_seen": True}, "warning"),
+    ],
+)
+def test_cud146_a_build_for_the_processor_is_no_error_where_no_gpu_was_seen(
+    run_check: Any, stated: dict[str, Any], severity: str
+) -> None:
+    result = run_check("CUD146", Stated(torch_version="2.2.0+cpu", torch_without_cuda=True, **stated))
+    assert (result.outcome, result.severity) == ("found", severity)
+    assert bool(result.findings[0].tell_apart) is (severity == "warning")
+
+
+@pytest.mark.parametrize("card", [{"driver_version": "550.90.07"}, {"gpus": ALIKE}])
+def test_cud146_leaves_a_build_beside_a_stated_card_to_cud009(run_check: Any, card: dict[str, Any]) -> None:
+    result = run_check("CUD146", Stated(torch_version="2.2.0+cpu", torch_without_cuda=True, **card))
+    assert (result.outcome, "CUD009" in result.reason) == ("skipped", True)

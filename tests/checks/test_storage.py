@@ -86,6 +86,45 @@ def test_sto004_wants_no_rotating_disk(a: Any, messages: Any, rotational: bool, 
     assert len(messages("STO004", disks)) == found
 
 
+@pytest.mark.parametrize(
+    ("transport", "model"),
+    [
+        ("virtio", None),  # vda, and sd* behind virtio-scsi
+        ("xen", None),
+        ("hyperv", "Virtual Disk"),
+        ("sata", "QEMU HARDDISK"),
+        ("sas", "Virtual disk"),  # VMware
+        ("scsi", "PersistentDisk"),
+    ],
+)
+@pytest.mark.parametrize(("rotational", "outcome"), [(True, "unknown"), (False, "ok")])
+@pytest.mark.parametrize("code", ["STO004", "STO053"])
+def test_a_virtual_disk_is_not_called_a_rotating_one(
+    a: Any, run_check: Any, code: str, rotational: bool, outcome: str, transport: str, model: str | None
+) -> None:
+    disk = a(Disk, name="nvme0n1", rotational=rotational, transport=transport, model=model)
+    result = run_check(code, a(Disks, disks=(disk,)), a(System, virtualization="kvm"))
+    assert result.outcome == outcome
+    if rotational:
+        assert result.reason == (
+            "nvme0n1 is a virtual disk, and what it lies on only its host knows; 'provision disk' measures it"
+        )
+
+
+@pytest.mark.parametrize("code", ["STO004", "STO053"])
+def test_a_virtual_disk_does_not_hide_a_real_rotating_one(a: Any, run_check: Any, code: str) -> None:
+    disks = a(
+        Disks,
+        disks=(
+            a(Disk, name="sda", rotational=True, transport="sata", model="ST4000NM0035-1V4"),
+            a(Disk, name="vda", rotational=True, transport="virtio", model=None),
+        ),
+    )
+    mounts = a(Mounts, mounts=(a(Mount, mount_point="/", disks=("sda", "vda")),))
+    (finding,) = run_check(code, disks, mounts, a(System, virtualization="kvm")).findings
+    assert finding.measured == {"disks": ["sda"]}
+
+
 def test_sto004_is_not_sure_in_a_virtual_machine(a: Any, run_check: Any) -> None:
     disks = a(Disks, disks=(a(Disk, name="nvme0n1", rotational=True),))
     (real,) = run_check("STO004", disks).findings

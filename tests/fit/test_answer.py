@@ -73,12 +73,19 @@ def test_graphs_are_taken_off_from_the_version_that_does(version: str, counted: 
 
 def test_a_cache_that_is_never_sized_is_null_not_zero() -> None:
     said = document("--model", "meta-llama/Llama-3.1-70B", "--gpu", "RTX 4090")
-    assert (said["fits"], said["kv_cache_bytes"], said["kv_cache_tokens"], said["max_concurrency"]) == (False, None, None, None)
+    assert (said["fits"], said["kv_cache_bytes"], said["kv_cache_tokens"], said["max_concurrency"]) == (
+        False,
+        None,
+        None,
+        None,
+    )
 
 
 def test_a_missing_remainder_is_negative_as_the_engine_prints_it() -> None:
     # llm-d's table: Llama-3.3-70B-FP8 on one H100 prints -1.44 GiB
-    said = document("--model", "RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic", "--gpu", "H100", "--max-model-len", "16000")
+    said = document(
+        "--model", "RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic", "--gpu", "H100", "--max-model-len", "16000"
+    )
     assert said["fits"] is False
     assert -3 * GIB < said["kv_cache_bytes"] < 0
 
@@ -118,7 +125,9 @@ def test_without_an_asked_context_the_longest_is_named_and_passed() -> None:
     assert said["fits"]
     assert 2048 < said["max_model_len"] < 131072
     assert said["engine_args"] == ["--max-model-len", str(said["max_model_len"])]
-    again = document("--model", "meta-llama/Llama-3.1-8B", "--gpu", "RTX 4090", "--max-model-len", str(said["max_model_len"]))
+    again = document(
+        "--model", "meta-llama/Llama-3.1-8B", "--gpu", "RTX 4090", "--max-model-len", str(said["max_model_len"])
+    )
     assert again["fits"]
 
 
@@ -190,7 +199,13 @@ def test_a_configuration_that_makes_no_sense_is_refused(tmp_path: Path, changes:
     if "num_attention_heads" in changes:
         del config["kv_lora_rank"]
     (tmp_path / "config.json").write_text(json.dumps(config))
-    done = ask("--model", str(tmp_path), "--gpu", "RTX 4090", *(("--quantization", "none") if "quantization_config" in changes else ()))
+    done = ask(
+        "--model",
+        str(tmp_path),
+        "--gpu",
+        "RTX 4090",
+        *(("--quantization", "none") if "quantization_config" in changes else ()),
+    )
     if "quantization_config" in changes:  # what is stored is stored: the method's name decides nothing
         assert done.exit_code == 0
         return
@@ -205,7 +220,10 @@ def test_the_estimates_reproduce_what_was_printed() -> None:
     from provision.fit.parallel import Parallel
 
     def peak(name: str, seqs: int, batched: int, tp: int = 1) -> float:
-        return activation(architecture(published.find(name).config), Parallel(tp=tp), batched=batched, seqs=seqs).likely / GIB
+        return (
+            activation(architecture(published.find(name).config), Parallel(tp=tp), batched=batched, seqs=seqs).likely
+            / GIB
+        )
 
     assert peak("meta-llama/Llama-3.1-8B", 1024, 8192) == pytest.approx(4.76, rel=0.02)  # llm-d's H100 table
     assert peak("openai/gpt-oss-20b", 1024, 8192) == pytest.approx(7.38, rel=0.02)
@@ -227,12 +245,21 @@ def test_fewer_graphs_take_less() -> None:
     from provision.fit.architecture import architecture
 
     shapes = architecture(published.find("Qwen/Qwen3-8B").config)
-    assert graphs(shapes, 8).likely < graphs(shapes, 256).likely == graphs(shapes, 256).likely <= graphs(shapes, 512).likely
+    assert (
+        graphs(shapes, 8).likely
+        < graphs(shapes, 256).likely
+        == graphs(shapes, 256).likely
+        <= graphs(shapes, 512).likely
+    )
     assert graphs(shapes, 512) == graphs(shapes, 4096)
 
 
 def test_without_a_card_the_machine_is_asked(tmp_path: Path) -> None:
     machine = Path(__file__).parents[1] / "machines"
-    with_card = next(path for path in sorted(machine.glob("*.json")) if '"Gpus": {"' in path.read_text() or '"memory_bytes"' in path.read_text())
+    with_card = next(
+        path
+        for path in sorted(machine.glob("*.json"))
+        if '"Gpus": {"' in path.read_text() or '"memory_bytes"' in path.read_text()
+    )
     done = ask("--model", "Qwen/Qwen3-0.6B", "--facts", str(with_card))
     assert done.exit_code in (0, 1), done.output

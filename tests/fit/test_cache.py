@@ -118,7 +118,8 @@ def test_sglang_counts_tokens_one_by_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "word, size", [("auto", 2), ("fp8", 1), ("fp8_e5m2", 1), ("bf16 (MLA)", 2), ("bfloat16", 2), ("int8_per_token_head", 1)]
+    "word, size",
+    [("auto", 2), ("fp8", 1), ("fp8_e5m2", 1), ("bf16 (MLA)", 2), ("bfloat16", 2), ("int8_per_token_head", 1)],
 )
 def test_bytes_of_a_cached_element(word: str, size: float) -> None:
     assert element_bytes(word, 2) == size

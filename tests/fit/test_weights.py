@@ -126,10 +126,16 @@ def test_the_words_people_use(word: str, name: str) -> None:
     assert named(word).name == name
 
 
-@pytest.mark.parametrize("word, says", [("exl3", "'exl3' is not known"), ("gguf", "name one"), ("q9_z", "'q9_z' is not known")])
+@pytest.mark.parametrize(
+    "word, says", [("exl3", "'exl3' is not known"), ("gguf", "name one"), ("q9_z", "'q9_z' is not known")]
+)
 def test_a_precision_that_is_not_known_is_refused(word: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         named(word)
+
+
+def compressed(**said: Any) -> dict[str, Any]:
+    return {"quant_method": "compressed-tensors", "config_groups": {"group_0": {"weights": said}}}
 
 
 @pytest.mark.parametrize(
@@ -143,8 +149,8 @@ def test_a_precision_that_is_not_known_is_refused(word: str, says: str) -> None:
         ({"quant_method": "mxfp4"}, "mxfp4", 4),
         ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "bnb-int8", 8),
         ({"quant_method": "bitsandbytes", "bnb_4bit_use_double_quant": True}, "bnb-nf4-double", 4),
-        ({"quant_method": "compressed-tensors", "config_groups": {"group_0": {"weights": {"num_bits": 8, "type": "float"}}}}, "fp8", 8),
-        ({"quant_method": "compressed-tensors", "config_groups": {"group_0": {"weights": {"num_bits": 4, "type": "float", "group_size": 16}}}}, "nvfp4", 4),
+        (compressed(num_bits=8, type="float"), "fp8", 8),
+        (compressed(num_bits=4, type="float", group_size=16), "nvfp4", 4),
         ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "nvfp4", 4),
     ],
 )  # fmt: skip
@@ -153,7 +159,9 @@ def test_a_checkpoints_own_precision(given: dict[str, Any], name: str, bits: flo
     assert (found.name, found.bits) == (name, bits)
 
 
-@pytest.mark.parametrize("given", [{"quant_method": "quip"}, {"quant_method": "gptq", "bits": 5}, {"quant_method": "compressed-tensors"}])
+@pytest.mark.parametrize(
+    "given", [{"quant_method": "quip"}, {"quant_method": "gptq", "bits": 5}, {"quant_method": "compressed-tensors"}]
+)
 def test_a_quantisation_that_is_not_known_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=r"config\.json"):
         of_config({"quantization_config": given})
@@ -193,7 +201,9 @@ def test_experts_are_divided_among_data_parallel_replicas_too() -> None:
     assert share(linear(split="rows"), Parallel(tp=2, dp=4)).rows == 128  # attention is not
 
 
-@pytest.mark.parametrize("layers, pp, sizes", [(61, 1, [61]), (61, 2, [31, 30]), (43, 2, [22, 21]), (10, 4, [2, 3, 3, 2])])
+@pytest.mark.parametrize(
+    "layers, pp, sizes", [(61, 1, [61]), (61, 2, [31, 30]), (43, 2, [22, 21]), (10, 4, [2, 3, 3, 2])]
+)
 def test_layers_of_the_stages(layers: int, pp: int, sizes: list[int]) -> None:
     found = stages(layers, pp)
     assert [len(one) for one in found] == sizes
@@ -230,7 +240,9 @@ def test_latent_attention_keeps_its_absorbed_matrices_in_16_bit() -> None:
 def test_a_dtype_of_four_bytes_doubles_the_unquantised() -> None:
     half, single = (question.model("Qwen/Qwen3-0.6B", None, dtype) for dtype in ("bfloat16", "float32"))
     plain = PRECISIONS["none"]
-    assert per_gpu(single.shapes, single.listed, plain, Parallel()) == 2 * per_gpu(half.shapes, half.listed, plain, Parallel())
+    assert per_gpu(single.shapes, single.listed, plain, Parallel()) == 2 * per_gpu(
+        half.shapes, half.listed, plain, Parallel()
+    )
 
 
 def test_every_published_model_can_be_read() -> None:

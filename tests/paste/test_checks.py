@@ -91,6 +91,24 @@ def test_no_kernels_for_a_stated_gpu(judge: Judge, gpu: str, expected: list[str]
 
 
 @pytest.mark.parametrize(
+    ("driver", "commands", "why"),
+    [
+        ("570.86.10", 1, "cu128   # built for CUDA 12.8, which driver 570.86.10 runs"),
+        ("580.82.07", 1, "'torch==2.15.*'   # built for CUDA 13.2, which driver 580.82.07 runs"),
+        (None, 2, "built for CUDA 13.2: needs driver 580.65.06 or newer"),
+    ],
+)
+def test_the_build_that_is_advised_runs_on_the_stated_driver(
+    judge: Judge, driver: str | None, commands: int, why: str
+) -> None:
+    given = {"driver": driver} if driver else {}
+    text = report(torch="2.6.0+cu124", cuda="12.4", gpus="GPU 0: NVIDIA GeForce RTX 5090", **given)
+    (finding,) = judge(text)["CUD011"].findings
+    assert len(finding.fix) == commands
+    assert why in finding.fix[0]
+
+
+@pytest.mark.parametrize(
     ("torch", "gpu", "certainty"),
     [
         ("2.6.0+cu124", "NVIDIA GeForce RTX 5090", "certain"),  # wheels for Arm have no code for it either
@@ -138,6 +156,23 @@ def test_a_stated_torch_without_cuda(judge: Judge, torch: str, cuda: str, expect
 
 def test_a_cpu_build_without_a_card_in_sight_is_not_judged(judge: Judge) -> None:
     assert said(judge(report(torch="2.6.0+cpu"))["CUD009"]) == ("unknown", NOT_PASTED)
+
+
+NO_GPU = """PyTorch version: 2.6.0+cpu
+CUDA used to build PyTorch: None
+Is CUDA available: False
+GPU models and configuration: No CUDA
+Nvidia driver version: No CUDA
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "severity"),
+    [(NO_GPU, "warning"), (NO_GPU.replace("models and configuration: No CUDA", "0: NVIDIA A10"), "error")],
+)
+def test_a_report_that_saw_no_gpu_makes_a_cpu_build_no_error(judge: Judge, text: str, severity: str) -> None:
+    (result,) = [r for code, r in judge(text).items() if code in ("CUD009", "CUD146") and r.outcome == "found"]
+    assert result.severity == severity
 
 
 def test_a_cpu_build_beside_a_stated_driver_is_found(judge: Judge) -> None:

@@ -52,8 +52,31 @@ def test_the_text_groups_what_was_not_pasted_into_one_line(doctor, judge) -> Non
     assert done.stdout.splitlines()[0] == "pasted: nothing found in what was pasted"
     unknown = sum(r.reason == NOT_PASTED for r in judge("Nvidia driver version: 550.90.07\n").values())
     assert unknown > 20
-    assert f"  not looked at: only what was pasted was read ({unknown} checks)" in done.stdout.splitlines()
+    assert f"  not looked at: only what was pasted was read ({unknown} checks); " in done.stdout
     assert "could not look" not in done.stdout
+
+
+MISMATCH = """Failed to initialize NVML: Driver/library version mismatch
+RuntimeError: CUDA error: no CUDA-capable device is detected
+"""
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "github", "html"])
+def test_under_a_cause_stands_what_was_pasted_and_not_what_was_not(doctor, tmp_path: Path, form: str) -> None:
+    """The cause would explain twenty checks that had nothing to read; JSON keeps them, a reader has no use for them."""
+    log = tmp_path / "error.log"
+    log.write_text(MISMATCH)
+    said = json.loads(doctor("--log", str(log), "--format", "json").stdout)
+    (one,) = [c for c in said["causes"] if c["cause"] == "nvml-driver-library-mismatch"]
+    assert "CUD008" in one["also"]
+    shown = doctor("--log", str(log), "--format", form).stdout
+    if form == "html":
+        shown = shown.partition('<h2 id="checks">')[0]  # below it is the list of all checks
+    assert "CUD008" not in shown
+    assert "CUD101" in shown
+    assert form == "html" or NOT_PASTED not in shown
+    if form != "html":
+        assert f"only what was pasted was read ({said['summary']['unknown']} checks)" in shown.replace("\\", "")
 
 
 @pytest.mark.parametrize(

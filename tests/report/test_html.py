@@ -15,7 +15,9 @@ import pytest
 
 from provision import cause
 from provision.fact import Missing, NotKnown, Snapshot
+from provision.facts.disks import Disk, Transport
 from provision.report import html
+from provision.report import map as machine_map
 from provision.report.layout import clean
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
@@ -323,3 +325,9 @@ def test_nothing_wrong_does_not_hide_what_could_not_be_looked_at(sample: SimpleN
     dark = html.diagnosis(sample.shown(results=sample.RESULTS[1:2], causes=()))
     assert "Nothing is wrong, as far as could be looked." in dark
     assert "Nothing is wrong." in html.diagnosis(sample.shown(results=sample.RESULTS[2:3], causes=()))
+
+
+@pytest.mark.parametrize(("transport", "word"), [("sata", "sata, rotating"), ("virtio", "virtio")])
+def test_a_virtual_disk_is_not_drawn_as_a_rotating_one(transport: Transport, word: str) -> None:
+    disk = Disk(name="vda", rotational=True, transport=transport, bytes=1 << 40, model=None)
+    assert machine_map._disk(disk) == f"1 TiB {word}"
