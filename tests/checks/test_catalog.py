@@ -22,6 +22,7 @@ MINE = (
     "thresholds",
     "torch_arch",
     "xid",
+    "engines",
     "gpu_floors",
     "instructions",
     "ports",
