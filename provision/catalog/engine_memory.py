@@ -115,6 +115,30 @@ class Reserve:
 
 
 @record
+class Layout:
+    """A cache layout of fixed size: bytes of one state and layer. Not every token has one: V4 compresses 4 or 128."""
+
+    engine: str
+    name: str
+    first: str
+    state_bytes: int
+    source: str
+    date: str
+
+
+@record
+class Block:
+    """Tokens of a vLLM block with an attention backend; an empty name: any other."""
+
+    engine: str
+    backend: str
+    first: str
+    tokens: int
+    source: str
+    date: str
+
+
+@record
 class EngineTables:
     """``engines.toml``."""
 
@@ -123,6 +147,8 @@ class EngineTables:
     graphs: tuple[Graphs, ...]
     rule: tuple[Rule, ...]
     reserve: tuple[Reserve, ...]
+    layout: tuple[Layout, ...]
+    block: tuple[Block, ...]
 
 
 @record
@@ -154,6 +180,17 @@ class EngineMemory:
     mamba: str | None
     non_kv: str | None
     reserves: tuple[Reserve, ...]
+    layouts: tuple[Layout, ...]  # those that this release has
+    blocks: tuple[Block, ...]
+
+    def state_bytes(self, layout: str) -> int | None:
+        """Bytes of one state and layer in this layout; None where the release lacks it."""
+        return next((row.state_bytes for row in self.layouts if row.name == layout), None)
+
+    def block_tokens(self, backend: str = "") -> int | None:
+        """Tokens of a block with this attention backend; None for an engine without blocks (SGLang counts tokens)."""
+        sizes = {row.backend: row.tokens for row in self.blocks}
+        return sizes.get(backend, sizes.get(""))
 
     def batch(self, device_bytes: int, name: str) -> Batch:
         """vLLM's defaults for a card. Raises ``LookupError`` where the engine has no such table."""
@@ -206,12 +243,19 @@ def accounting(engine: str, version: str | None = None) -> EngineMemory:
         mamba=words("mamba"),
         non_kv=words("non_kv"),
         reserves=_current(known.reserve, engine, version),
+        layouts=_begun(known.layout, engine, version),
+        blocks=_begun(known.block, engine, version),
     )
+
+
+def _begun(rows: tuple[R, ...], engine: str, version: str) -> tuple[R, ...]:
+    """The rows whose ``first`` is not after ``version``; empty: all of the engine's."""
+    return tuple(r for r in rows if r.engine == engine and (not version or not older(version, r.first)))
 
 
 def _current(rows: tuple[R, ...], engine: str, version: str) -> tuple[R, ...]:
     """The rows of the last ``first`` that is not after ``version``; empty: the last of all."""
     mine = [row for row in rows if row.engine == engine]
-    begun = [row for row in mine if not version or not older(version, row.first)] or mine[:1]
+    begun = _begun(rows, engine, version) or mine[:1]
     last = max((numbers(row.first) for row in begun), default=())
     return tuple(row for row in mine if numbers(row.first) == last)

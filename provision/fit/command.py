@@ -40,7 +40,16 @@ def run(
     name, version = question.engine(engine)
     length = given.get("length") or resolved.shapes.context or 0
     how = accounting.of(
-        name, version, card_name=gpu or "", card_bytes=card[1], length=length, gpus=parallel.tp * parallel.pp
+        name,
+        version,
+        card_name=gpu or "",
+        card_bytes=card[1],
+        length=length,
+        tp=parallel.tp,
+        pp=parallel.pp,
+        latent=any(one.attention.kind == "latent" for one in resolved.shapes.layers),
+        seqs=given.get("seqs"),
+        batched=given.get("batched"),
     )
     asked = Asked(card_bytes=card[1], parallel=parallel, **given)
     return answer(resolved, card, asked, how)

@@ -180,3 +180,46 @@ def test_an_engine_that_the_table_lacks_is_refused() -> None:
 def test_rules_of_one_topic_do_not_share_a_version() -> None:
     keys = [(r.engine, r.topic, r.first) for r in engine_tables().rule]
     assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize(("mib", "fraction"), [(60 * 1024 + 1, 0.833), (60 * 1024, 0.939)])
+def test_sglang_leaves_10_gib_of_a_card_above_60(mib: int, fraction: float) -> None:
+    engine = accounting("sglang", "0.5.6")
+    assert sglang_memory.static_fraction(engine, mib, prefill_tokens=2048, graph_seqs=8) == fraction
+
+
+@pytest.mark.parametrize(
+    ("engine", "layout", "before", "first", "size"),
+    [
+        ("vllm", "fp8_ds_mla", "0.10.2", "0.11.0", 656),
+        ("vllm", "v32_indexer", "0.10.2", "0.11.0", 132),
+        ("vllm", "v4", "0.19.1", "0.20.0", 584),
+        ("vllm", "nvfp4_ds_mla", "0.29.0", "0.30.0", 352),
+        ("sglang", "v32_indexer", "0.5.5", "0.5.6", 132),
+    ],
+)
+def test_fixed_layouts_come_with_a_release(engine: str, layout: str, before: str, first: str, size: int) -> None:
+    assert accounting(engine, before).state_bytes(layout) is None
+    assert accounting(engine, first).state_bytes(layout) == size
+    assert accounting(engine).state_bytes(layout) == size
+
+
+@pytest.mark.parametrize(
+    ("backend", "version", "tokens"),
+    [
+        ("", "0.4.0", 16),
+        ("FLASHMLA", "0.8.4", 16),
+        ("FLASHMLA", "0.8.5", 64),
+        ("CUTLASS_MLA", "0.10.2", 16),
+        ("CUTLASS_MLA", "0.11.0", 128),
+        ("FLASHINFER_MLA", "0.11.0", 64),
+        ("SPARSE_MLA", None, 64),
+        ("FLASH_ATTN", None, 16),
+    ],
+)
+def test_blocks_by_backend(backend: str, version: str | None, tokens: int) -> None:
+    assert accounting("vllm", version).block_tokens(backend) == tokens
+
+
+def test_sglang_has_no_blocks() -> None:
+    assert accounting("sglang").block_tokens() is None
