@@ -1,101 +1,103 @@
-"""How an engine of a given version divides a card's memory, and what it assumes when nothing is asked."""
+"""How an engine of a given version divides a card's memory, and what it assumes when nothing is asked (``engines.toml``)."""
 
 from __future__ import annotations
 
+from provision.catalog import engine_memory, sglang_memory
 from provision.catalog.version import numbers
 from provision.record import record
 
-GIB = 2**30
 ENGINES = ("vllm", "sglang", "transformers")
-_BIG_CARD = 70 * GIB  # vLLM's own line between small and large cards (engine/arg_utils.py since 0.8)
+_MIB = 2**20
 
 
 @record
 class Accounting:
     """``utilization``: the share of the card that the engine takes unless told otherwise. ``batched`` tokens and ``seqs``
-    requests are those of its profiling step.
+    requests are those of its profiling step; ``captured`` are the batch sizes that CUDA graphs are made for.
 
-    ``windows``: sliding-window layers keep only their window. ``state_blocks``: blocks a request keeps in each group of
-    states. ``graphs``: CUDA graphs are measured and taken off before the cache is sized. ``by_concurrency``: the printed
-    number of tokens is requests of the asked length times that length. ``static``: the share is one of weights and cache
-    alone, and what a step needs lies outside it.
+    ``sliding``: layers with a window keep the "full" context, the "window" alone, or (SGLang) a "ratio" of the others'
+    tokens. ``state_blocks``: blocks a request keeps in each group of states. ``graphs``: CUDA graphs are measured and
+    taken off before the cache is sized. ``count``: what "tokens" are ("blocks", "groups", "concurrency", "pool").
+    ``static``: the share is one of weights and cache alone, and what a step needs lies outside it. ``shared_whole``: every
+    GPU keeps the shared experts whole, fused with its routed ones.
     """
 
     engine: str
-    version: str
+    version: str  # empty: the newest that was read
     utilization: float
     block: int = 16
-    windows: bool = True
+    sliding: str = "window"
     state_blocks: int = 2
-    by_concurrency: bool = True
-    counts_tokens: bool = False
-    graphs: bool = True
-    batched: int = 8192
+    graphs: bool = False
+    count: str = "concurrency"
+    batched: int = 2048
     seqs: int = 256
+    captured: tuple[int, ...] = ()
     static: bool = False
-    shared_whole: bool = False  # every GPU keeps the shared experts whole, fused with its routed ones
+    shared_whole: bool = False
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether the cache is one pool of tokens, without blocks of layers."""
+        return self.count == "pool"
 
 
-def of(engine: str, version: str | None, *, card_name: str, card_bytes: int, length: int, gpus: int = 1) -> Accounting:
-    """The engine's accounting; no version means the newest that was read."""
+def of(
+    engine: str,
+    version: str | None,
+    *,
+    card_name: str,
+    card_bytes: int,
+    length: int,
+    tp: int = 1,
+    pp: int = 1,
+    latent: bool = False,
+    seqs: int | None = None,
+    batched: int | None = None,
+) -> Accounting:
+    """The engine's accounting. ``card_bytes`` as CUDA reports them, ``length`` the context in tokens."""
+    if engine == "transformers":  # allocates as it goes: no share, no profiling, one request
+        step = min(length or 2048, 2048)
+        return Accounting(engine=engine, version=version or "", utilization=1.0, count="pool", batched=step, seqs=1)
+    said = engine_memory.accounting(engine, version)
     if engine == "sglang":
-        return _sglang(version or "0.5.23", card_bytes, gpus)
-    if engine == "transformers":
-        return Accounting(
-            engine=engine,
-            version=version or "5.23",
-            utilization=1.0,
-            counts_tokens=True,
-            graphs=False,
-            batched=min(length or 2048, 2048),
-            seqs=1,
-        )
-    said = version or "0.33.0"
-    at = numbers(said)
-    big = card_bytes >= _BIG_CARD and "a100" not in card_name.lower()
-    if at < (0, 8):  # the V0 engine
-        batched = max(length, 2048) if length <= 32768 else 2048
-        return Accounting(
-            engine=engine,
-            version=said,
-            utilization=0.9,
-            windows=False,
-            by_concurrency=False,
-            graphs=False,
-            batched=batched,
-            seqs=256,
-        )
-    newer = at >= (0, 20)
+        return _sglang(said, card_bytes, tp, pp, latent=latent, batched=batched)
+    tier = said.batch(card_bytes, card_name)
+    captured: tuple[int, ...] = ()
+    if said.graphs:
+        captured = said.graphs.sizes(seqs or tier.seqs, blackwell="b200" in card_name.lower())
     return Accounting(
         engine=engine,
-        version=said,
-        utilization=0.92 if newer else 0.9,
-        windows=at >= (0, 10),
-        state_blocks=2 if newer else 1,
-        by_concurrency=newer,
-        graphs=newer,
-        batched=8192 if big else 2048,
-        seqs=1024 if big else 256,
+        version=said.version,
+        utilization=said.utilisation or 0.9,
+        block=said.block_tokens() or 16,
+        sliding=said.sliding or "full",
+        state_blocks=1 if said.mamba in (None, "none") else 2,
+        graphs=said.graph_memory == "before",
+        count=said.token_count or "blocks",
+        batched=tier.tokens(length if length <= 32768 else 2048),  # V0 prefills longer contexts in chunks
+        seqs=tier.seqs,
+        captured=captured,
     )
 
 
-def _sglang(version: str, card_bytes: int, gpus: int) -> Accounting:
-    mib = card_bytes / 2**20
-    chunk = 2048 if mib < 20_000 else 4096 if mib < 60_000 else 8192 if mib < 90_000 else 16384
-    graph = 8 if mib < 20_000 else 24 if mib < 35_000 else 160 if mib < 90_000 else 256
-    reserve = 512 + 1.5 * max(chunk, 2048) + 2 * graph + gpus / 8 * 1024
-    if mib > 60_000:
-        reserve = max(reserve, 10 * 1024)
-    share = round((mib - reserve) / mib, 3)
+def _sglang(
+    said: engine_memory.EngineMemory, card_bytes: int, tp: int, pp: int, *, latent: bool, batched: int | None
+) -> Accounting:
+    # nvidia-smi prints what the card has, CUDA what a program may have: 81559 and 81079 MiB on an H100 (engines.toml)
+    mib = int(card_bytes / _MIB * 81559 / 81079)
+    row = said.reserve(mib)
     return Accounting(
         engine="sglang",
-        version=version,
-        utilization=share,
+        version=said.version,
+        utilization=sglang_memory.static_fraction(said, mib, tp=tp, pp=pp, prefill_tokens=batched, latent=latent),
         block=1,
-        counts_tokens=True,
-        graphs=False,
-        batched=chunk,
-        seqs=graph,
+        sliding=said.sliding or "full",
+        count="pool",
+        batched=row.prefill_tokens,
+        seqs=(row.graph_seqs if tp < 4 else row.graph_seqs_tp4) or 160,
         static=True,
-        shared_whole=(0, 4, 5) <= numbers(version) < (0, 4, 7),
+        # 0.4.5 and 0.4.6 copy the shared expert to every rank ("Cloning 8 replicas of the shared expert into MoE": issue
+        # 6001 prints 81.66 GB a GPU of DeepSeek-R1 for it)
+        shared_whole=(0, 4, 5) <= numbers(said.version) < (0, 4, 7),
     )

@@ -43,8 +43,7 @@ class Cache:
     groups: tuple[tuple[str, int, int], ...]  # (kind, window, groups of layers of that kind)
     state_blocks: int  # blocks that a request keeps in each group of states
     batched: int  # tokens of one step, for which a window needs room too
-    by_concurrency: bool  # how the engine counts "tokens": requests of the asked length, or blocks
-    counts_tokens: bool  # SGLang: no blocks of layers, a pool of tokens
+    count: str  # what the engine calls tokens: see ``Accounting``
 
     def request_blocks(self, length: int) -> int:
         """Blocks that one request of ``length`` tokens needs."""
@@ -72,11 +71,12 @@ class Cache:
     def tokens(self, pool: int, length: int) -> int:
         """Tokens that ``pool`` bytes hold, as the engine prints them for requests of ``length`` tokens."""
         blocks = self.blocks(pool)
-        if self.counts_tokens or (len(self.groups) == 1 and self.groups[0][2] == 1 and self.groups[0][0] == "full"):
+        groups = sum(count for _, _, count in self.groups)
+        if self.count in ("pool", "blocks") or (groups == 1 and self.groups[0][0] == "full"):
             return blocks * self.block
-        if self.by_concurrency:
+        if self.count == "concurrency":
             return int(blocks / self.request_blocks(length) * length)
-        return blocks // sum(groups for _, _, groups in self.groups) * self.block
+        return blocks // groups * self.block
 
     def concurrency(self, pool: int, length: int) -> float:
         """Requests of ``length`` tokens that ``pool`` holds at once."""
@@ -151,24 +151,25 @@ def cache(
         if one.kind in ("linear", "mamba"):
             states.append(state_bytes(one, parallel.tp, drafts))
         elif size:
-            windowed = one.kind in ("sliding", "chunked") and engine.windows
+            windowed = one.kind in ("sliding", "chunked") and engine.sliding != "full"
             kinds.setdefault((one.kind if windowed else "full", one.window if windowed else 0), []).append(size)
     if drafts and kinds.get(("full", 0)):
         kinds[("full", 0)] += kinds[("full", 0)][-1:] * model.draft_layers
-    if engine.counts_tokens or (len(kinds) == 1 and not states):
-        size = sum(sum(sizes) for sizes in kinds.values())
-        block = engine.block if not engine.counts_tokens else 1
-        kind, window = next(iter(kinds)) if len(kinds) == 1 else ("full", 0)
+    if engine.counts_tokens:
+        return _pool(kinds, bool(states), growing, batched)
+    if len(kinds) == 1 and not states:
+        (kind, window), sizes = next(iter(kinds.items()))
         return Cache(
-            bytes_per_token=growing or size,
-            block=block,
-            block_bytes=max(round(size * block), 1),
+            bytes_per_token=growing,
+            block=engine.block,
+            block_bytes=max(round(sum(sizes) * engine.block), 1),
             groups=((kind, window, 1),),
             state_blocks=0,
             batched=batched,
-            by_concurrency=engine.by_concurrency,
-            counts_tokens=engine.counts_tokens,
+            count=engine.count,
         )
+    if not kinds and not states:
+        raise UsageError("config.json: no layer keeps anything of a token; expected a model that generates text")
     largest = max((max(sizes) for sizes in kinds.values()), default=0.0)
     block = engine.block
     if states:
@@ -186,6 +187,23 @@ def cache(
         groups=tuple(groups),
         state_blocks=engine.state_blocks + drafts,
         batched=batched,
-        by_concurrency=engine.by_concurrency,
-        counts_tokens=False,
+        count=engine.count,
+    )
+
+
+def _pool(kinds: dict[tuple[str, int], list[float]], states: bool, growing: float, batched: int) -> Cache:
+    """SGLang's pool: one cell a token; windowed layers have cells for 0.8 of the tokens, states take 9 of 19 parts."""
+    whole = sum(sum(sizes) for (kind, _), sizes in kinds.items() if kind == "full")
+    windowed = sum(sum(sizes) for (kind, _), sizes in kinds.items() if kind != "full")
+    cell = whole + (0.8 if whole else 1.0) * windowed
+    if states:
+        cell *= 19 / 10
+    return Cache(
+        bytes_per_token=growing or cell,
+        block=1,
+        block_bytes=max(round(cell), 1),
+        groups=(("full", 0, 1),),
+        state_blocks=0,
+        batched=batched,
+        count="pool",
     )

@@ -80,7 +80,7 @@ def forecast(
         else Range.given(asked.activation_gib)
     )
     outside = non_torch(asked.parallel) if asked.non_torch_gib is None else Range.given(asked.non_torch_gib)
-    captured = graphs(model, seqs) if asked.graph_gib is None else Range.given(asked.graph_gib)
+    captured = graphs(model, len(engine.captured)) if asked.graph_gib is None else Range.given(asked.graph_gib)
     if asked.eager:
         captured = Range.given(0)
     share = asked.utilization if asked.utilization is not None else engine.utilization

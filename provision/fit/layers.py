@@ -141,6 +141,8 @@ def _grouped(keys: Keys, model_type: str, hidden: int, kind: Any, window: int, k
         one_head = 1 if keys.get("multi_query") is True else heads
         kv_heads = keys.whole("num_key_value_heads", "multi_query_group_num", "num_attention_groups", default=one_head)
     size = keys.whole("head_dim", "attention_head_dim", "kv_channels", default=hidden // heads)
+    if not 0 < kv_heads <= heads or not size:
+        raise UsageError(f"config.json: {kv_heads} key/value heads of {size} elements for {heads} heads make no sense")
     return Attention(
         kind=kind,
         heads=heads,

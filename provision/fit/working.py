@@ -18,6 +18,8 @@ _RESIDUALS = 6  # buffers of hidden size that live at once in a layer: residual,
 # llm-d's table: 0.13 GiB on one H100; vllm issues 12126 (0.16), 15815 (0.30, TP 2), 14447 (0.20, 16 GPUs).
 _NON_TORCH, _NON_TORCH_PARALLEL = int(0.13 * 2**30), int(0.30 * 2**30)
 
+_GRAPH_LAYER = 0.2 * 2**20  # a size and layer: gpt-oss-20b's 0.39 GiB are of 83 sizes and 24 layers
+
 
 @record
 class Range:
@@ -79,11 +81,9 @@ def non_torch(parallel: Parallel) -> Range:
     return Range.around(_NON_TORCH if alone else _NON_TORCH_PARALLEL, 0.4, 3.0)
 
 
-def graphs(model: Architecture, seqs: int) -> Range:
-    """CUDA graphs for batches up to ``seqs`` (at most 512): 0.39 to 0.64 GiB for 7B to 20B models, 2.5 GiB for DeepSeek V4 Flash.
+def graphs(model: Architecture, captured: int) -> Range:
+    """CUDA graphs of ``captured`` batch sizes: 0.39 GiB for gpt-oss-20b, 0.64 for Qwen2.5-7B, 2.5 for DeepSeek V4 Flash.
 
     Sources: llm-d's H100 table; weclone issue 101; vllm PR 50576.
     """
-    sizes = min(seqs, 512) / 8 + 3
-    each = 0.20 * 2**20 * len(model.layers)
-    return Range.around(sizes * each, 0.3, 3.0)
+    return Range.around(captured * len(model.layers) * _GRAPH_LAYER, 0.3, 3.0)
