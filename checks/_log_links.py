@@ -59,10 +59,19 @@ def _p2p_set(case: Case) -> list[Said]:
     return [] if "p2p-refused" in case.heard else case.as_it_stands()
 
 
+_SPEED_ONLY = re.compile(r"speed [^,]{1,20}\(downgraded\), width x\d+(?! ?\(downgraded)", re.IGNORECASE)
+
+
+def _pcie_link(case: Case) -> list[Said]:
+    """A card at rest lowers its link's generation to save power; its width it does not."""
+    return [case.one(case.rule.cause, "likely")] if _SPEED_ONLY.search(case.symptom.text) else case.as_it_stands()
+
+
 SETTLED: dict[str, Settle] = {
     "bare-hang": _hang,
     "collective-hang": _hang,
     "interface-set": _interface_set,
     "p2p-refused": _p2p,
+    "pcie-link": _pcie_link,
     "p2p-set": _p2p_set,
 }

@@ -104,6 +104,7 @@ def _slow_place(case: Case) -> list[Said]:
 
 SETTLED: dict[str, Settle] = {
     "cuda-oom": _oom,
+    "device-ordinal": Case.unless_about_the_program,
     "fragmentation": _reserved,
     "not-divisible": _divisible,
     "kv-cache": _kv_cache,

@@ -296,3 +296,15 @@ def test_direct_traffic_that_is_set_by_hand_is_not_yet_broken() -> None:
 def test_numa_that_is_only_named_is_nothing() -> None:
     assert told("found 2 NUMA nodes") == []
     assert told("memory on the wrong NUMA node") == [("numa-or-cpu-governor", "certain")]
+
+
+@pytest.mark.parametrize(
+    ("link", "certainty"),
+    [
+        ("Speed 2.5GT/s (downgraded), Width x16 (ok)", "likely"),
+        ("Speed 2.5GT/s (downgraded), Width x8 (downgraded)", "certain"),
+        ("Speed 16GT/s (ok), Width x8 (downgraded)", "certain"),
+    ],
+)
+def test_a_link_at_rest_is_slower_and_not_narrower(link: str, certainty: str) -> None:
+    assert told(f"LnkSta: {link}") == [("pcie-link-degraded", certainty)]
