@@ -97,9 +97,19 @@ def _slow_load(case: Case) -> list[Said]:
     return [case.one(case.rule.cause, "possible" if case.about_the_program else "certain")]
 
 
+_SLOW = re.compile(
+    r"\b(?:slow\w*|minutes|hours|degrad\w*|issues?|inefficien\w*|i/?o[- ]bound|cold|latency|stall\w*|forever|hang\w*|takes?"
+    r"|took|timeout|prefetch\w*|instead of|faster|bottleneck)\b",
+    re.IGNORECASE,
+)
+
+
 def _slow_place(case: Case) -> list[Said]:
-    """That a slow place is named adds nothing to a text that says that it was slow."""
-    return [] if "slow-load" in case.heard else case.as_it_stands()
+    """That a slow place is named says little; that it was slow settles it, where no other row heard so already."""
+    if "slow-load" in case.heard:
+        return []
+    slow = _SLOW.search(case.symptom.text) and not case.about_the_program
+    return [case.one(case.rule.cause, "certain" if slow else case.rule.certainty)]
 
 
 SETTLED: dict[str, Settle] = {

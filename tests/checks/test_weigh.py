@@ -280,17 +280,20 @@ def test_a_slow_start_since_another_version_is_the_programs() -> None:
 
 def test_storage_that_is_only_named_is_not_yet_slow() -> None:
     assert told("the weights are on NFS") == [("slow-storage", "likely")]
-    assert ("slow-storage", "certain") in told("loading from NFS takes minutes")
+    assert told("reads from Lustre stall") == [("slow-storage", "certain")]
+    assert told("[feature] reads from Lustre stall") == [("slow-storage", "likely")]
+    assert told("loading from NFS is slow") == [("slow-storage", "certain")]
 
 
 def test_an_interface_set_by_hand_is_wrong_where_nodes_name_two() -> None:
     assert told("NCCL_SOCKET_IFNAME=eth0") == [("nccl-network-interface", "likely")]
+    assert told("NCCL_SOCKET_IFNAME=eth0 fixed it") == [("nccl-network-interface", "certain")]
     assert told("NCCL_SOCKET_IFNAME=eth0\nNCCL_SOCKET_IFNAME=eth1") == [("nccl-network-interface", "certain")] * 2
 
 
 def test_direct_traffic_that_is_set_by_hand_is_not_yet_broken() -> None:
     assert told("NCCL_P2P_DISABLE=1") == [("nvlink-p2p-broken", "likely")]
-    assert ("nvlink-p2p-broken", "certain") in told("NCCL_P2P_DISABLE=1 fixed it")
+    assert told("NCCL_P2P_DISABLE=1 fixed it") == [("nvlink-p2p-broken", "certain")]
 
 
 def test_numa_that_is_only_named_is_nothing() -> None:
