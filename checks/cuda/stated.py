@@ -9,8 +9,9 @@ from provision.catalog import tables
 from provision.catalog.version import numbers, older
 from provision.check import ERROR, Finding, NotApplicable, check
 from provision.checks._words import listed
-from provision.fact import NOT_PASTED, Missing
+from provision.fact import NOT_PASTED, Absent, Missing
 from provision.facts.stated import Stated
+from provision.facts.symptoms import Symptoms
 
 _COMPAT = re.compile(r"(?:^|[:/])(?:cuda[\w.-]*/)?compat(?:[/\s:]|$)")
 _TOOLKIT = re.compile(r"/cuda-(\d+\.\d+)")
@@ -182,11 +183,12 @@ def stated_driver_too_old_for_engine(stated: Stated) -> Iterator[Finding]:
 
 
 @check("CUD146", ERROR, cause="torch-cpu-build")
-def stated_torch_without_cuda(stated: Stated) -> Iterator[Finding]:
+def stated_torch_without_cuda(stated: Stated, symptoms: Symptoms | Absent | Missing) -> Iterator[Finding]:
     """The pasted torch was built without CUDA.
 
-    Its version ends in +cpu. Whoever pastes it to a question about GPUs has the wrong build. Where the text says that no GPU
-    was seen, it may be the right one: on a machine without a GPU nothing is wrong with it.
+    Its version ends in +cpu. Whoever pastes it alone to a question about GPUs has the wrong build. Where the text says that
+    no GPU was seen, it may be the right one: on a machine without a GPU nothing is wrong with it. Beside a log that
+    complains of something else it may be meant so, and is only likely the fault.
 
     ## Fix
     Install a CUDA build into the same environment, if there is a GPU.
@@ -200,14 +202,26 @@ def stated_torch_without_cuda(stated: Stated) -> Iterator[Finding]:
         if stated.gpus or stated.driver_version:
             raise NotApplicable("it is judged beside the card that is stated (CUD009)")
         none = stated.no_gpu_seen
+        other = isinstance(symptoms, Symptoms) and not _NO_CUDA & {one.rule for one in symptoms.found}
         yield Finding(
             f"torch {stated.torch_version} was built without CUDA"
             + (", and no GPU was seen beside it" if none else ""),
             measured={"torch": stated.torch_version},
             needed={"cuda": True},
             fix=("python3 -m pip install --force-reinstall torch   # from an index of CUDA builds",),
-            certainty="possible" if none else "certain",
+            certainty="possible" if none else "likely" if other else "certain",
             tell_apart=("lspci -d 10de:   # prints nothing: no NVIDIA card, and the CPU build is right",)
-            if none
+            if none or other
             else (),
         )
+
+
+# Rows of messages that a torch without CUDA can be the reason for.
+_NO_CUDA = {
+    "torch-cpu",
+    "cuda-unavailable",
+    "no-cuda-gpus",
+    "bitsandbytes",
+    "torch-found-no-driver",
+    "torchvision-torch",
+}

@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
+from provision.fact import Absent
 from provision.facts.stated import Stated, StatedGpu
+from provision.facts.symptoms import Symptoms
+from provision.paste.clean import lines
+from provision.paste.symptoms import find
 
 UNLIKE = (StatedGpu(index=0, name="NVIDIA GeForce RTX 3080 Ti"), StatedGpu(index=1, name="NVIDIA GeForce RTX 3090"))
 ALIKE = (StatedGpu(index=0, name="NVIDIA GeForce RTX 3090"), StatedGpu(index=1, name="NVIDIA GeForce RTX 3090"))
@@ -112,3 +116,17 @@ def test_cud146_a_build_for_the_processor_is_no_error_where_no_gpu_was_seen(
 def test_cud146_leaves_a_build_beside_a_stated_card_to_cud009(run_check: Any, card: dict[str, Any]) -> None:
     result = run_check("CUD146", Stated(torch_version="2.2.0+cpu", torch_without_cuda=True, **card))
     assert (result.outcome, "CUD009" in result.reason) == ("skipped", True)
+
+
+@pytest.mark.parametrize(
+    ("log", "certainty"),
+    [
+        (Absent("no log was pasted"), "certain"),
+        ("AssertionError: Torch not compiled with CUDA enabled", "certain"),
+        ("KeyError: 'lm_head.weight'", "likely"),
+    ],
+)
+def test_cud146_beside_a_log_that_complains_of_something_else(run_check: Any, log: Any, certainty: str) -> None:
+    heard = find(lines(log)) if isinstance(log, str) else {Symptoms: log}
+    (one,) = run_check("CUD146", Stated(torch_version="2.2.0+cpu", torch_without_cuda=True), heard).findings
+    assert one.certainty == certainty
