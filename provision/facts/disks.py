@@ -129,7 +129,7 @@ def mounts(host: Host) -> Mounts:
     Sources: ``/proc/self/mountinfo``, ``statvfs``, ``/sys/dev/block``. A network file system is asked in a child
     process with a deadline, all of them at once: one dead server leaves its mount without numbers and holds up nothing.
     """
-    lines = [_MountLine.parse(text) for text in host.read("/proc/self/mountinfo").splitlines()]
+    lines = [MountLine.parse(text) for text in host.read("/proc/self/mountinfo").splitlines()]
     last = {line.mount_point: line for line in lines}  # a later mount hides an earlier one at the same place
     wanted = [line for _, line in sorted(last.items()) if line.holds_files()]
     rooms = together([lambda line=line: host.statvfs(line.mount_point, line.may_hang()) for line in wanted])  # type: ignore[misc]
@@ -137,7 +137,7 @@ def mounts(host: Host) -> Mounts:
 
 
 @record
-class _MountLine:
+class MountLine:
     mount_point: str
     device: str  # "254:0"
     filesystem: str
@@ -145,7 +145,7 @@ class _MountLine:
     options: tuple[str, ...]
 
     @classmethod
-    def parse(cls, text: str) -> _MountLine:
+    def parse(cls, text: str) -> MountLine:
         """One line of mountinfo: see proc_pid_mountinfo(5)."""
         left, _, right = text.partition(" - ")
         _, _, device, _, mount_point, options = left.split(" ")[:6]
@@ -176,7 +176,7 @@ def _plain(text: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)  # "\\040" stands for a space
 
 
-def _mount(host: Host, line: _MountLine, room: dict[str, int] | NotKnown) -> Mount:
+def _mount(host: Host, line: MountLine, room: dict[str, int] | NotKnown) -> Mount:
     known = None if isinstance(room, NotKnown) else room
     return Mount(
         mount_point=line.mount_point,
@@ -193,7 +193,7 @@ def _mount(host: Host, line: _MountLine, room: dict[str, int] | NotKnown) -> Mou
     )
 
 
-def _disks_beneath(host: Host, line: _MountLine) -> tuple[str, ...]:
+def _disks_beneath(host: Host, line: MountLine) -> tuple[str, ...]:
     place = or_none(host.link, f"/sys/dev/block/{line.device}")
     if place is None and line.source.startswith("/dev/"):  # btrfs and zfs have a device number of their own
         place = or_none(host.link, f"/sys/class/block/{posixpath.basename(host.real(line.source))}")
