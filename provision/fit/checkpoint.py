@@ -20,7 +20,6 @@ _CONFIG = "config.json"
 _CONFIG_LIMIT_BYTES = 4 << 20  # the longest that are published list a quantiser's exceptions: some 100 KB
 _NAMES_LIMIT = 100_000  # of a folder
 _ENDS = {".safetensors": "safetensors", ".gguf": "gguf", **dict.fromkeys((".bin", ".pt", ".pth"), "pickle")}
-_Placed = tuple[str, str, tuple[int, ...], int]  # file, dtype, shape, bytes
 
 
 @record
@@ -77,25 +76,24 @@ def read_here(path: str) -> Checkpoint:
             kind, files = _one(path) if alone else folder.weights(_names(path))
     except ValueError as error:
         raise UsageError(f"{shown(path)}: {error}") from None
-    rows: dict[str, _Placed] = {}
+    rows: list[safetensors.Row] = []
+    places: dict[str, str] = {}  # tensor to file
     sizes = []
     config: dict[str, Any] = {} if kind == "gguf" else _config(top, needed=not alone)
     for name in files:
         with opened(os.path.join(top, name)) as source:
             sizes.append(source.size)
             if kind == "safetensors":
-                _add(rows, source, name, safetensors.read(source))
+                rows += _placed(places, source, name, safetensors.read(source))
             elif kind == "gguf":
                 header = gguf.read(source)
-                _add(rows, source, name, header.rows)
+                rows += _placed(places, source, name, header.rows)
                 config = config or gguf_names.config(header)
                 _numbered(source, header, folder.part(name))
     if indexed is not None:
-        _compare(os.path.join(top, folder.INDEX), indexed, rows)
-    tensors = tuple(
-        Tensor(name=name, dtype=dtype, shape=shape, bytes=size)
-        for name, (_, dtype, shape, size) in sorted(rows.items())
-    )
+        _compare(os.path.join(top, folder.INDEX), indexed, places)
+    rows.sort()
+    tensors = tuple(Tensor(name=name, dtype=dtype, shape=shape, bytes=size) for name, dtype, shape, size in rows)
     return Checkpoint(
         path=path,
         format=kind,
@@ -130,15 +128,17 @@ def _one(path: str) -> tuple[str, tuple[str, ...]]:
     raise ValueError(f"expected a folder or a file that ends in {', '.join(_ENDS)}")
 
 
-def _add(rows: dict[str, _Placed], source: Source, file: str, found: Sequence[safetensors.Row]) -> None:
-    before = len(rows)
-    new = {name: (file, dtype, shape, size) for name, dtype, shape, size in found}
-    rows |= new
-    if len(rows) != before + len(new):
-        twice = next(name for name, placed in rows.items() if name in new and placed is new[name])
-        raise source.wrong(f"{shown(twice)} is in another file of this model too; expected every tensor once")
-    if len(rows) > TENSORS_LIMIT:
+def _placed(
+    places: dict[str, str], source: Source, file: str, rows: Sequence[safetensors.Row]
+) -> Sequence[safetensors.Row]:
+    """``rows``, entered in ``places``. Raises ``UsageError`` for a tensor that another file has too."""
+    new = dict.fromkeys([row[0] for row in rows], file)
+    for twice in sorted(places.keys() & new.keys()):
+        raise source.wrong(f"{shown(twice)} is in {shown(places[twice])} too; expected every tensor once")
+    places |= new
+    if len(places) > TENSORS_LIMIT:
         raise source.wrong(f"more than {TENSORS_LIMIT} tensors in this model up to here")
+    return rows
 
 
 def _config(top: str, needed: bool) -> dict[str, Any]:
@@ -177,15 +177,16 @@ def _index(top: str) -> dict[str, str] | None:
         return found
 
 
-def _compare(path: str, indexed: dict[str, str], rows: dict[str, _Placed]) -> None:
+def _compare(path: str, indexed: dict[str, str], places: dict[str, str]) -> None:
     """Every tensor lies in the file that the index names, and no other is there."""
+    if indexed == places:
+        return
     for name, file in indexed.items():
-        placed = rows.get(name)
-        if placed is None or placed[0] != file:
-            where = f"it is in {shown(placed[0])}" if placed else "no file has it"
+        if places.get(name) != file:
+            where = f"it is in {shown(places[name])}" if name in places else "no file has it"
             raise UsageError(f"{shown(path)}: says that {shown(name)} is in {shown(file)}; {where}")
-    for name in sorted(rows.keys() - indexed.keys()):
-        raise UsageError(f"{shown(path)}: does not name {shown(name)}, which is in {shown(rows[name][0])}")
+    name = min(places.keys() - indexed.keys())
+    raise UsageError(f"{shown(path)}: does not name {shown(name)}, which is in {shown(places[name])}")
 
 
 def _numbered(source: Source, header: gguf.Header, said: tuple[int, int]) -> None:
