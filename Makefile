@@ -60,9 +60,12 @@ test-gpu: venv  ## facts, doctor and proofs on the machine at hand, with the tor
 	@.venv-fuzz/bin/python -m pip install $(PIP_QUIET) --require-hashes -r $(FUZZ_LOCK)
 	@touch $@
 
-fuzz: .venv-fuzz/.made  ## fuzz what reads pasted text and snapshots, FUZZ_RUNS executions each (minutes)
+fuzz: .venv-fuzz/.made  ## fuzz what reads pasted text, snapshots and checkpoints, FUZZ_RUNS executions each (minutes)
 	@.venv-fuzz/bin/python tests/fuzz/pasted.py -runs=$(FUZZ_RUNS)
 	@.venv-fuzz/bin/python tests/fuzz/snapshots.py -runs=$(FUZZ_RUNS)
+	@.venv-fuzz/bin/python tests/fuzz/safetensors.py -runs=$(FUZZ_RUNS)
+	@.venv-fuzz/bin/python tests/fuzz/gguf.py -runs=$(FUZZ_RUNS)
+	@.venv-fuzz/bin/python tests/fuzz/indexes.py -runs=$(FUZZ_RUNS)
 
 bench: .venv/.test .venv-smoke/.made  ## time provision against named peers in one run; writes docs/measured.md
 	@PROVISION_SMOKE_PYTHON="$(CURDIR)/.venv-smoke/bin/python" .venv/bin/python -m pytest tests/bench -q -s --run-bench

@@ -191,6 +191,7 @@ def _compare(path: str, indexed: dict[str, str], places: dict[str, str]) -> None
 
 def _numbered(source: Source, header: gguf.Header, said: tuple[int, int]) -> None:
     """A split GGUF says in its key-values, too, which part it is; its parts are numbered from 0 there."""
-    number, count = header.values.get("split.no", 0), header.values.get("split.count", 0)
-    if (number + 1, count or 1) != said:
-        raise source.wrong(f"says that it is part {number + 1} of {count or 1}; its name says {said[0]} of {said[1]}")
+    number, count = (header.values.get(key, 0) for key in ("split.no", "split.count"))
+    if type(number) is not int or type(count) is not int or (number + 1, count or 1) != said:
+        spoken = f"split.no {shown(str(number))} and split.count {shown(str(count))}"
+        raise source.wrong(f"says {spoken}, counted from 0; its name says that it is part {said[0]} of {said[1]}")

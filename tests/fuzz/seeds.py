@@ -1,4 +1,4 @@
-"""What both fuzzers share: where this project is, options that bound an execution, and the folder with the seeds."""
+"""What the fuzzers share: where this project is, options that bound an execution, and the folder with the seeds."""
 
 from __future__ import annotations
 
