@@ -366,3 +366,9 @@ def test_many_cards_cost_no_more_than_the_few_that_a_machine_has(pasted: Pasted)
         f"GPU 0000{n:04X}:01:00.0\n    Persistence Mode                      : Disabled\n" for n in range(500)
     )
     assert len(pasted(text).get(GpuModes).gpus if not isinstance(pasted(text).get(GpuModes), Missing) else ()) <= 64
+
+
+@pytest.mark.parametrize("printed", ["Unknown Error", "ERR!", "Insufficient Permissions"])
+def test_an_error_in_place_of_a_value_is_the_reason(judge: Judge, printed: str) -> None:
+    result = judge(CARD + f"    Compute Mode                          : {printed}\n")["CUD026"]
+    assert (result.outcome, result.reason) == ("unknown", f"GPU 0, compute_mode: nvidia-smi printed {printed!r}")
