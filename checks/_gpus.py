@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from provision.catalog.version import older
 from provision.check import Finding, NotApplicable
-from provision.fact import Absent, Missing
+from provision.fact import NOT_PASTED, Absent, Missing
 from provision.facts.driver import DriverLibraries, NvidiaDriver
 from provision.facts.gpu_links import GpuLinks
 from provision.facts.gpus import Gpus
@@ -32,6 +32,8 @@ def each(gpus: Iterable[R], fields: str, nothing: str, judge: Callable[[R], Iter
         return
     for gpu in every:
         for name, reason in gpu.unread:
+            if name in names and reason == NOT_PASTED:
+                raise Missing(reason)
             if name in names:
                 raise Missing(f"GPU {gpu.index}, {name}: {reason}")
     if not known:
@@ -64,9 +66,10 @@ def several(number: int) -> None:
 
 def over_nvlink(links: GpuLinks | Absent | Missing) -> bool:
     """Whether every GPU has an NVLink that is up: traffic between them then stays off the PCIe bus."""
-    return (
-        isinstance(links, GpuLinks) and bool(links.gpus) and all(any(x.active for x in g.nvlinks) for g in links.gpus)
-    )
+    if not isinstance(links, GpuLinks):
+        return False
+    joined = {index for pair in links.pairs if pair.nvlinks for index in (pair.first, pair.second)}
+    return bool(links.gpus) and all(g.index in joined or any(x.active for x in g.nvlinks) for g in links.gpus)
 
 
 def to_come(driver: NvidiaDriver, libraries: DriverLibraries | Absent | Missing) -> str:

@@ -91,7 +91,10 @@ def torches(packages: Packages | Missing, stated: MaybeStated) -> list[tuple[Ins
 def capabilities(gpus: Gpus | Missing, stated: MaybeStated) -> list[tuple[str, str]]:
     """(name, compute capability) of the GPUs."""
     if isinstance(gpus, Gpus):
-        return [(gpu.name, gpu.compute_capability) for gpu in gpus.gpus]
+        here = [(gpu.name, gpu.compute_capability) for gpu in gpus.gpus if gpu.compute_capability is not None]
+        if here or not gpus.gpus:
+            return here
+        raise Missing(f"the table has no compute capability for {gpus.gpus[0].name}")
     if not isinstance(stated, Stated) or not stated.gpus:
         raise gpus
     known = [(gpu.name, gpu.compute_capability) for gpu in stated.gpus if gpu.compute_capability is not None]
@@ -120,6 +123,21 @@ def count_cards(cards: NvidiaCards | Missing, stated: MaybeStated) -> int:
     if isinstance(stated, Stated) and stated.gpus:
         return len(stated.gpus)
     raise cards
+
+
+def lanes(
+    cards: NvidiaCards | Missing, gpus: Gpus | Missing, stated: MaybeStated
+) -> list[tuple[str, int | None, int | None]]:
+    """(address, PCIe lanes in use, lanes of the card) of every card: from the bus, else as nvidia-smi printed them."""
+    if isinstance(cards, NvidiaCards):
+        return [(card.address, card.link_width, card.link_width_max) for card in cards.cards]
+    if not isinstance(stated, Stated) or not isinstance(gpus, Gpus):
+        raise cards
+    for gpu in gpus.gpus:
+        for name, reason in gpu.unread:
+            if name in ("pcie_width", "pcie_width_max"):
+                raise Missing(reason)
+    return [(gpu.pci_address, gpu.pcie_width, gpu.pcie_width_max) for gpu in gpus.gpus]
 
 
 def architecture(system: System | Missing, stated: MaybeStated) -> str | None:

@@ -179,7 +179,8 @@ def package_has_no_kernels_for_gpu(packages: Packages, gpus: Gpus) -> Iterator[F
                 or "+cpu" in version
             ):
                 continue
-            below = sorted({g.compute_capability for g in gpus.gpus if older(g.compute_capability, row.least)})
+            known = {g.compute_capability for g in gpus.gpus if g.compute_capability is not None}
+            below = sorted(capability for capability in known if older(capability, row.least))
             if below:
                 cards = listed(sorted({g.name for g in gpus.gpus if g.compute_capability in below}))
                 yield Finding(

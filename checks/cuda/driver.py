@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from provision.catalog.version import older
 from provision.check import ERROR, Finding, NotApplicable, check
 from provision.checks._gpus import not_loaded_yet, to_come
+from provision.checks._pasted import MaybeStated
 from provision.checks._words import counted, listed
 from provision.fact import Absent, Missing
 from provision.facts.driver import DriverLibraries, Nouveau, NvidiaDriver
@@ -180,7 +181,10 @@ def driver_too_old_for_plan(
 
 @check("CUD006", ERROR, cause="driver-older-than-expected")
 def driver_older_than_expected(
-    driver: NvidiaDriver | Absent, spec: Spec, libraries: DriverLibraries | Absent | Missing
+    driver: NvidiaDriver | Absent,
+    spec: Spec,
+    libraries: DriverLibraries | Absent | Missing,
+    stated: MaybeStated,  # noqa: ARG001  a pasted text names the loaded module, and that is judged
 ) -> Iterator[Finding]:
     """The NVIDIA driver is older than provision.toml expects.
 

@@ -84,6 +84,9 @@ def firmware_differs(gpus: Gpus, modes: GpuModes | Absent | Missing) -> Iterator
     versions: dict[str, Counter[str]] = {}
     for gpu, mode in ((g, m) for g in gpus.gpus for m in modes.gpus if g.index == m.index and m.vbios):
         versions.setdefault(gpu.name, Counter())[mode.vbios or ""] += 1
+    unread = [r for mode in modes.gpus for name, r in mode.unread if name == "vbios"]
+    if unread and not any(len(count) > 1 for count in versions.values()):
+        raise Missing(unread[0])
     if not any(count.total() > 1 for count in versions.values()):
         raise NotApplicable("there are no two GPUs of one model whose firmware is known")
     for name, count in sorted(versions.items()):

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 from provision.check import ERROR, WARNING, Finding, NotApplicable, check
 from provision.checks._gpus import each, named
+from provision.checks._pasted import MaybeStated
 from provision.fact import Absent, Missing
 from provision.facts.driver import NvidiaDriver
 from provision.facts.gpu_links import GpuLinks, LinkedGpu
 from provision.facts.gpu_nodes import FabricManager
 from provision.facts.gpu_state import GpuError, GpuErrors, GpuMode, GpuModes
-from provision.facts.gpus import Gpus
+from provision.facts.gpus import Gpu, Gpus
 from provision.facts.pci_paths import NvSwitches
 from provision.facts.system import System
 from provision.facts.units import Units
@@ -85,6 +86,7 @@ def mig_without_devices(gpus: Gpus, modes: GpuModes) -> Iterator[Finding]:
     """
     divided = {gpu.index for gpu in gpus.gpus if gpu.mig_mode}
     if not divided:
+        yield from each(gpus.gpus, "mig_mode", "", lambda _: iter(()))
         raise NotApplicable("no GPU here is in MIG mode")
 
     def judge(gpu: GpuMode) -> Iterator[Finding]:
@@ -114,10 +116,8 @@ def mig_change_pending(gpus: Gpus) -> Iterator[Finding]:
     ## Proof
     None of its own: `provision doctor --select CUD029` reads both modes again.
     """
-    known = [gpu for gpu in gpus.gpus if gpu.mig_mode is not None]
-    if not known:
-        raise NotApplicable("no GPU here has MIG")
-    for gpu in known:
+
+    def judge(gpu: Gpu) -> Iterator[Finding]:
         if gpu.mig_mode != gpu.mig_mode_pending:
             yield Finding(
                 f"GPU {gpu.index}: MIG is {'on' if gpu.mig_mode else 'off'} and will be "
@@ -126,6 +126,8 @@ def mig_change_pending(gpus: Gpus) -> Iterator[Finding]:
                 needed={"mig_mode": gpu.mig_mode_pending},
                 fix=(f"nvidia-smi --gpu-reset -i {gpu.index}",),
             )
+
+    yield from each(gpus.gpus, "mig_mode mig_mode_pending", "no GPU here has MIG", judge)
 
 
 @check("CUD030", ERROR, cause="fabric-manager-not-running")
@@ -187,7 +189,11 @@ def fabric_manager_of_another_version(
 
 
 @check("CUD032", ERROR, cause="fabric-manager-not-running")
-def fabric_not_ready(links: GpuLinks, switches: NvSwitches | Absent | Missing) -> Iterator[Finding]:
+def fabric_not_ready(
+    links: GpuLinks,
+    switches: NvSwitches | Absent | Missing,
+    stated: MaybeStated,  # noqa: ARG001  a pasted listing says enough without the bus
+) -> Iterator[Finding]:
     """A GPU has not joined the NVLink fabric, or has joined it badly.
 
     The driver itself says so. CUDA programs fail with "system not yet initialized" (802) until every GPU's state is

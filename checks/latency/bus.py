@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from provision.check import ERROR, NOTE, WARNING, Finding, NotApplicable, check
 from provision.checks._gpus import over_nvlink, several
+from provision.checks._pasted import MaybeStated, lanes
 from provision.checks._words import counted, listed
 from provision.fact import Absent, Missing
 from provision.facts.driver import NvidiaDriver
@@ -15,6 +16,7 @@ from provision.facts.gpu_nodes import GpuModules
 from provision.facts.gpus import Gpus
 from provision.facts.pci import NvidiaCards
 from provision.facts.pci_paths import Bridge, PciPaths
+from provision.facts.stated import Stated
 from provision.facts.system import System
 from provision.spec import Spec
 
@@ -84,7 +86,9 @@ def slot_of_an_older_generation(cards: NvidiaCards, paths: PciPaths) -> Iterator
 
 
 @check("LAT027", ERROR, cause="gpu-not-as-expected")
-def fewer_lanes_than_expected(cards: NvidiaCards, spec: Spec) -> Iterator[Finding]:
+def fewer_lanes_than_expected(
+    cards: NvidiaCards | Missing, gpus: Gpus | Missing, stated: MaybeStated, spec: Spec
+) -> Iterator[Finding]:
     """A card runs on fewer PCIe lanes than provision.toml expects.
 
     `[expect] link_width` states what the machines of a fleet must have.
@@ -98,21 +102,24 @@ def fewer_lanes_than_expected(cards: NvidiaCards, spec: Spec) -> Iterator[Findin
     wanted = spec.expect.link_width
     if wanted is None:
         raise NotApplicable("provision.toml expects no particular number of PCIe lanes")
-    unknown = [card for card in cards.cards if card.link_width is None]
-    less = [card for card in cards.cards if card.link_width is not None and card.link_width < wanted]
+    widths = [(address, now) for address, now, _ in lanes(cards, gpus, stated)]
+    unknown = [address for address, now in widths if now is None]
+    less = [(address, now) for address, now in widths if now is not None and now < wanted]
     if unknown and not less:
-        raise Missing(f"the bus does not say the width of {unknown[0].address}")
-    for card in less:
+        raise Missing(f"the bus does not say the width of {unknown[0]}")
+    for address, now in less:
         yield Finding(
-            f"{card.address} runs on {card.link_width} PCIe lanes; provision.toml expects {wanted}",
-            measured={"address": card.address, "link_width": card.link_width},
+            f"{address} runs on {now} PCIe lanes; provision.toml expects {wanted}",
+            measured={"address": address, "link_width": now},
             needed={"link_width": wanted},
-            fix=(f"lspci -vv -s {card.address} | grep -e LnkCap -e LnkSta",),
+            fix=(f"lspci -vv -s {address} | grep -e LnkCap -e LnkSta",),
         )
 
 
 @check("LAT028", NOTE, cause="numa-or-cpu-governor")
-def gpus_on_different_numa_nodes(paths: PciPaths, links: GpuLinks | Absent | Missing) -> Iterator[Finding]:
+def gpus_on_different_numa_nodes(
+    paths: PciPaths | Missing, links: GpuLinks | Absent | Missing, stated: MaybeStated
+) -> Iterator[Finding]:
     """GPUs hang on different processors, and no NVLink joins them.
 
     What they say to each other crosses the link between the processors, which is slower than the bus and shared with
@@ -124,6 +131,9 @@ def gpus_on_different_numa_nodes(paths: PciPaths, links: GpuLinks | Absent | Mis
     ## Proof
     None of its own: it is a statement about the machine. `provision doctor --select LAT028` reads it again.
     """
+    if isinstance(paths, Missing):
+        yield from _across_processors(paths, links, stated)
+        return
     several(len(paths.cards))
     if over_nvlink(links):
         raise NotApplicable("NVLink joins the GPUs")
@@ -135,6 +145,27 @@ def gpus_on_different_numa_nodes(paths: PciPaths, links: GpuLinks | Absent | Mis
             listed(f"{counted(count, 'GPU')} on NUMA node {node}" for node, count in sorted(nodes.items())),
             measured={"numa_nodes": {str(node): count for node, count in sorted(nodes.items())}},
             needed={"numa_nodes": 1},
+            fix=("nvidia-smi topo -m", "numactl --cpunodebind=N --membind=N …"),
+        )
+
+
+def _across_processors(paths: Missing, links: GpuLinks | Absent | Missing, stated: MaybeStated) -> Iterator[Finding]:
+    """As a pasted ``nvidia-smi topo -m`` tells it, which says "SYS" of two GPUs on different processors."""
+    if not isinstance(stated, Stated) or not isinstance(links, GpuLinks):
+        raise paths
+    several(len(links.gpus))
+    if over_nvlink(links):
+        raise NotApplicable("NVLink joins the GPUs")
+    unread = next((reason for pair in links.pairs for name, reason in pair.unread if name == "topology"), None)
+    across = [pair for pair in links.pairs if pair.topology == "system"]
+    if unread and not across:
+        raise Missing(unread)
+    if across:
+        yield Finding(
+            f"what GPU {across[0].first} and GPU {across[0].second} say to each other crosses from processor to processor"
+            + (f", and so it is with {counted(len(across) - 1, 'further pair')}" if len(across) > 1 else ""),
+            measured={"pairs": [[pair.first, pair.second] for pair in across]},
+            needed={"pairs": []},
             fix=("nvidia-smi topo -m", "numactl --cpunodebind=N --membind=N …"),
         )
 

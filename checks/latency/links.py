@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from provision.catalog import gpus as catalog
 from provision.check import ERROR, NOTE, WARNING, Finding, NotApplicable, check
 from provision.checks._gpus import each, named, several
+from provision.checks._pasted import MaybeStated
 from provision.checks._words import counted, listed
 from provision.fact import Missing
 from provision.facts.gpu_links import GpuLinks, LinkedGpu
 from provision.facts.gpus import Gpus
+from provision.facts.stated import Stated
 from provision.spec import Spec
 
 
@@ -82,7 +84,7 @@ def nvlinks_uneven(gpus: Gpus, links: GpuLinks) -> Iterator[Finding]:
 
 
 @check("LAT031", NOTE, cause="nvlink-p2p-broken")
-def nvlink_joins_only_some(gpus: Gpus, links: GpuLinks) -> Iterator[Finding]:
+def nvlink_joins_only_some(gpus: Gpus | Missing, links: GpuLinks, stated: MaybeStated) -> Iterator[Finding]:
     """NVLink bridges join some pairs of GPUs and not others.
 
     Tensor parallelism over all of them sends part of its traffic over the bus. Some engines looked only whether links are
@@ -95,12 +97,20 @@ def nvlink_joins_only_some(gpus: Gpus, links: GpuLinks) -> Iterator[Finding]:
     None yet: the smoke test uses one GPU. `provision doctor --select LAT031` asks again.
     """
     several(len(links.gpus))
-    address = {gpu.index: gpu.pci_address for gpu in gpus.gpus}
+    if isinstance(gpus, Missing) and not isinstance(stated, Stated):
+        raise gpus
+    address = {gpu.index: gpu.pci_address for gpu in gpus.gpus} if isinstance(gpus, Gpus) else {}
     ends = {gpu.index: {x.remote_address for x in gpu.nvlinks if x.active and x.remote == "gpu"} for gpu in links.gpus}
-    if not any(ends.values()):
+    told = {(pair.first, pair.second): pair.nvlinks for pair in links.pairs if pair.nvlinks is not None}
+    if not any(ends.values()) and not any(told.values()):
+        unread = next((reason for gpu in links.gpus for name, reason in gpu.unread if name == "nvlinks"), None)
+        if unread and len(told) < len(links.pairs):
+            raise Missing(unread)
         raise NotApplicable("no bridge joins two GPUs here")
     apart = [
-        (pair.first, pair.second) for pair in links.pairs if address.get(pair.second) not in ends.get(pair.first, set())
+        (pair.first, pair.second)
+        for pair in links.pairs
+        if not told.get((pair.first, pair.second)) and address.get(pair.second) not in ends.get(pair.first, set())
     ]
     if apart:
         yield Finding(

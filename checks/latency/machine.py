@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 from provision.catalog import tables
 from provision.check import NOTE, WARNING, Finding, NotApplicable, check
+from provision.checks._gpus import each
+from provision.checks._pasted import MaybeStated, lanes
 from provision.checks._words import listed
+from provision.fact import Missing
 from provision.facts.cpu import Cpu
 from provision.facts.gpus import Gpus
 from provision.facts.limits import Limits
@@ -42,7 +45,7 @@ def cpu_lacks_planned_instructions(cpu: Cpu, plan: Latency) -> Iterator[Finding]
 
 
 @check("LAT002", WARNING, cause="pcie-link-degraded")
-def card_on_fewer_lanes(cards: NvidiaCards) -> Iterator[Finding]:
+def card_on_fewer_lanes(cards: NvidiaCards | Missing, gpus: Gpus | Missing, stated: MaybeStated) -> Iterator[Finding]:
     """A card runs on fewer PCIe lanes than it has.
 
     Loading weights, offloading and every tensor that goes through the host take twice as long on half the lanes. The
@@ -55,16 +58,16 @@ def card_on_fewer_lanes(cards: NvidiaCards) -> Iterator[Finding]:
     ## Proof
     None of its own: the width is read from the bus. STO-P1 shows what loading takes.
     """
-    known = [c for c in cards.cards if c.link_width is not None and c.link_width_max is not None]
+    known = [(a, now, most) for a, now, most in lanes(cards, gpus, stated) if now is not None and most is not None]
     if not known:
         raise NotApplicable("the bus does not say the links' width, as in most virtual machines")
-    for card in known:
-        if (card.link_width or 0) < (card.link_width_max or 0):
+    for address, now, most in known:
+        if now < most:
             yield Finding(
-                f"{card.address} runs on {card.link_width} of its {card.link_width_max} PCIe lanes",
-                measured={"link_width": card.link_width, "address": card.address},
-                needed={"link_width": card.link_width_max},
-                fix=(f"lspci -vv -s {card.address} | grep -e LnkCap -e LnkSta",),
+                f"{address} runs on {now} of its {most} PCIe lanes",
+                measured={"link_width": now, "address": address},
+                needed={"link_width": most},
+                fix=(f"lspci -vv -s {address} | grep -e LnkCap -e LnkSta",),
             )
 
 
@@ -80,11 +83,10 @@ def driver_forgets_idle_gpus(gpus: Gpus) -> Iterator[Finding]:
     ## Proof
     None of its own: it is a setting of the host. `provision doctor --select LAT003` reads it again.
     """
-    known = [gpu for gpu in gpus.gpus if gpu.persistence is not None]
-    if not known:
-        raise NotApplicable("no GPU here has persistence mode")
-    off = [gpu.index for gpu in known if not gpu.persistence]
-    if off:
+    off = [gpu.index for gpu in gpus.gpus if gpu.persistence is False]
+    if not off:
+        yield from each(gpus.gpus, "persistence", "no GPU here has persistence mode", lambda _: iter(()))
+    else:
         yield Finding(
             f"persistence mode is off on GPU {listed(off)}",
             measured={"off": off},

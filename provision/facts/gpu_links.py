@@ -39,6 +39,7 @@ class GpuPair:
     topology: str | None  # nearest common ancestor: "same board", "one switch", "host bridge", "NUMA node", "system"
     peer_to_peer: str | None  # "ok", or why one cannot read the other's memory: "chipset not supported" …
     unread: tuple[tuple[str, str], ...]
+    nvlinks: int | None = None  # between the two, where a pasted topo -m says it; probes see them link by link
 
 
 @fact

@@ -13,15 +13,18 @@ from provision.record import record
 
 @record
 class Gpu:
-    """One GPU. None: this card or this mode does not have the query (NVML answers NOT_SUPPORTED)."""
+    """One GPU. None: this card or this mode does not have the query (NVML answers NOT_SUPPORTED).
+
+    Of a GPU that nvidia-smi printed and no probe looked at, ``unread`` names what the text does not state.
+    """
 
     index: int
     name: str  # "NVIDIA H100 80GB HBM3"
-    uuid: str
+    uuid: str | None  # None: pasted, and not stated
     pci_address: str  # "0000:01:00.0", the same spelling as NvidiaCards
     memory_bytes: int | None  # None on unified-memory machines (GB10)
     memory_free_bytes: int | None
-    compute_capability: str  # "9.0"
+    compute_capability: str | None  # "9.0"; None: pasted, and the table does not have the model
     pcie_width: int | None
     pcie_width_max: int | None
     pcie_generation: int | None  # lower while idle
@@ -30,6 +33,7 @@ class Gpu:
     mig_mode_pending: bool | None  # differs from mig_mode: a GPU reset is due
     persistence: bool | None
     process_count: int | None  # compute processes; other users' are counted too
+    unread: tuple[tuple[str, str], ...] = ()  # (field, reason); a probe that cannot ask counts the GPU as lost
 
 
 @record
@@ -41,7 +45,7 @@ class LostGpu:
 @fact
 class Gpus:
     driver_version: str  # "580.82.07"
-    cuda_version: str  # newest CUDA API of the driver, "13.0"; no toolkit is meant
+    cuda_version: str | None  # newest CUDA API of the driver, "13.0"; None: a pasted text without it
     gpus: tuple[Gpu, ...]  # by index; may be empty: the driver is loaded and drives nothing
     lost: tuple[LostGpu, ...]  # counted by the driver and not answering
 

@@ -38,7 +38,8 @@ KINDS: tuple[tuple[str, str], ...] = (
      rf"|{_GPU}.*firmware load for nvidia/.* failed|NVRM:.*[Tt]imeout.* GSP"),
     ("gpu-init-failed", rf"NVRM: {_GPU}.*(?:RmInitAdapter|rm_init_adapter) failed|NVRM:.*RmInitAdapter failed"),
     ("gpu-off-the-bus", rf"NVRM: (?!Xid).*{_PCI}.*fallen off the bus"),
-    ("nvswitch-fatal", rf"SXid \(PCI:{_PCI}\): \d+, Fatal"),
+    # The driver prints three lines an error; the second says the same as "Severity 1", and logs are often cut to one.
+    ("nvswitch-fatal", rf"SXid \(PCI:{_PCI}\): \d+, (?:Fatal|Severity 1 )"),
     ("nvswitch-error", rf"SXid \(PCI:{_PCI}\): \d+, "),
     ("module-refused", r"Loading of (?:unsigned module|module with unavailable key) is rejected"
      r"|Lockdown: .*unsigned module loading is restricted"),

@@ -8,6 +8,8 @@ from typing import Any
 from provision.facts.environment import admitted
 
 _NOTHING = frozenset({"", "n/a", "none", "could not collect", "not found", "unknown", "err!", "not available", "[n/a]"})
+MOST_CARDS = 64  # of one text; four times what one machine has been seen with (16, HGX-2)
+MOST_VALUES = 4000  # of one card; nvidia-smi 580 -q -x prints about 400, and 10 a process
 
 
 class Draft:
@@ -18,6 +20,9 @@ class Draft:
         self.fields: dict[str, Any] = {}
         self.facts: dict[str, Any] = {}
         self.gpus: dict[int, dict[str, Any]] = {}
+        self.cards: dict[str, dict[str, str]] = {}  # by bus address: what nvidia-smi printed, by its path of headings
+        self.indices: dict[str, int] = {}  # of those addresses; nvidia-smi's order where no number is printed
+        self.attached_gpus: int | None = None  # how many there are, shown or not
         self.packages: dict[str, str] = {}
         self.env: dict[str, str] = {}
         self.file_systems: dict[str, dict[str, Any]] = {}
@@ -37,6 +42,22 @@ class Draft:
         for name, value in stated.items():
             if value is not None:
                 known.setdefault(name, value)
+
+    def card(self, address: str, index: int | None = None, /, **printed: str) -> int:
+        """What nvidia-smi printed of the card at ``address`` ("0000:17:00.0"); gives the GPU's number."""
+        if address not in self.cards and len(self.cards) >= MOST_CARDS:
+            return self.indices.get(address, MOST_CARDS)
+        number = self.indices.setdefault(address, len(self.indices) if index is None else index)
+        known = self.cards.setdefault(address, {})
+        for path, value in printed.items():
+            if len(known) < MOST_VALUES:
+                known.setdefault(path, value)
+        return number
+
+    def attached(self, printed: str) -> None:
+        """How many GPUs nvidia-smi says there are."""
+        if self.attached_gpus is None and printed.isdecimal():
+            self.attached_gpus = int(printed[:4])
 
     def package(self, name: str, version: str) -> None:
         """A Python package by its normalised name. torch's version also says what it was built for."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from provision.facts.nvml_child import sysfs_address
+from provision.paste import gpu_values
 from provision.paste.draft import Draft
 
 TABLE_MARK = (
@@ -37,6 +39,7 @@ def table(lines: list[str], draft: Draft) -> None:
         elif index is not None and (found := _MEMORY.search(line)):
             draft.gpu(index, memory_bytes=int(found[2]) * _MIB)
             index = None
+    gpu_values.table(lines, draft)
 
 
 def listing(lines: list[str], draft: Draft) -> None:
@@ -45,26 +48,32 @@ def listing(lines: list[str], draft: Draft) -> None:
     for line in lines:
         key, colon, value = (part.strip() for part in line.partition(" : "))
         if not colon:
-            if re.match(r"\s*GPU [0-9A-Fa-f]{4,8}:", line):
-                index += 1
+            if found := re.match(rf"\s*GPU ({gpu_values.ADDRESS})", line):
+                index = draft.card(sysfs_address(found[1]))
             heading = key
         elif key == "Driver Version":
             draft.say("driver_version", value)
         elif key == "CUDA Version":
             draft.say("cuda_api", value)
+        elif key == "Attached GPUs":
+            draft.attached(value)
         elif key == "Product Name" and index >= 0:
             draft.gpu(index, name=value)
         elif key == "Total" and heading == "FB Memory Usage" and (found := re.match(r"(\d+) MiB", value)):
             draft.gpu(index, memory_bytes=int(found[1]) * _MIB)
+    gpu_values.listing(lines, draft)
 
 
 def xml(lines: list[str], draft: Draft) -> None:
     """``nvidia-smi -q -x``, whole or cut: read tag by tag."""
     index, heading = -1, ""
-    for tag, content in re.findall(r"<(/?\w+)[^>]*>([^<]*)", "\n".join(lines)):
+    for tag, attributes, content in (tags := gpu_values.TAG.findall("\n".join(lines))):
         value = content.strip()
         if tag == "gpu":
-            index += 1
+            found = gpu_values.GPU_ID.search(attributes)
+            index = draft.card(sysfs_address(found[1])) if found else index + 1
+        elif tag == "attached_gpus":
+            draft.attached(value)
         elif tag == "driver_version":
             draft.say("driver_version", value)
         elif tag == "cuda_version":
@@ -75,6 +84,7 @@ def xml(lines: list[str], draft: Draft) -> None:
             heading = tag
         elif tag == "total" and heading == "fb_memory_usage" and (found := re.match(r"(\d+) MiB", value)):
             draft.gpu(max(index, 0), memory_bytes=int(found[1]) * _MIB)
+    gpu_values.xml(tags, draft)
 
 
 def topology(lines: list[str], draft: Draft) -> None:

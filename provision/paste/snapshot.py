@@ -42,7 +42,7 @@ def snapshot(dumps: Sequence[tuple[str, str]], logs: Sequence[tuple[str, str]]) 
         seen = _kernel_lines(logged)
         if seen is not None:
             draft.facts.setdefault("KernelLog", seen)
-    facts |= _whole(draft)
+    facts |= _gpus(draft) | _whole(draft)
     facts["Stated"] = _stated(draft)
     return Snapshot(MACHINE, facts, __version__)
 
@@ -85,6 +85,13 @@ def _whole(draft: Draft) -> dict[str, Any]:
     if draft.whole_environment:
         facts["Environment"] = Environment(variables=tuple(sorted(draft.env.items())))
     return facts
+
+
+def _gpus(draft: Draft) -> dict[str, Any]:
+    from provision.paste import gpu_facts, gpu_pairs
+
+    joined = gpu_pairs.links(draft)
+    return gpu_facts.facts(draft) | ({"GpuLinks": joined} if joined else {})
 
 
 _RUNTIME = re.compile(r"nvidia-cuda-runtime(?:-cu\d\d)?")

@@ -29,7 +29,10 @@ ULIMIT_MARK = (
 LDCONFIG_MARK = r"\s*\d+ libs found in cache|\s*lib\S+\.so\S* \([\w,. :()-]*\) => /"
 ENV_MARK = r"(?:export |declare -x )?[A-Z_][A-Z0-9_]*=(?!=)"
 CMDLINE_MARK = r"BOOT_IMAGE=|.*\broot=(?:UUID|/dev)\S* "
-DMESG_MARK = r"\[\s*\d{1,9}\.\d{6}\] |\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}\] |NVRM: Xid "
+DMESG_MARK = (
+    r"\[\s*\d{1,9}\.\d{6}\] |\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}\] "
+    r"|NVRM: Xid |nvidia-nvswitch\d+: SXid "
+)
 _MODULE = re.compile(r"NVRM version: .{0,200}?Module\s.{0,100}?(\d+\.\d+(?:\.\d+)?)")
 _LOADED = re.compile(
     r"\s*(lib(?:cuda|cudnn|nvidia-ml|nccl|cublas|cudart|nvrtc|nvJitLink|stdc\+\+)[\w-]*\.so\S*) \(.*?\) => (/\S+)"

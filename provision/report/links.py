@@ -48,6 +48,9 @@ def pairs(snapshot: Snapshot) -> Pairs | None:
     driven = snapshot.known(Gpus)
     addresses = {gpu.pci_address: gpu.index for gpu in driven.gpus} if driven else {}
     direct: dict[tuple[int, int], int] = {}
+    for pair in recorded.get("pairs", ()):
+        if pair.get("nvlinks"):
+            direct |= dict.fromkeys([(pair["first"], pair["second"]), (pair["second"], pair["first"])], pair["nvlinks"])
     for gpu in recorded.get("gpus", ()):
         for link in gpu["nvlinks"]:
             other = addresses.get(link["remote_address"] or "")

@@ -147,7 +147,7 @@ def _card(address: str, card: PciCard | None, gpu: Gpu | None, nvlink: tuple[str
         about.append(("driver", f"held by {holder}" if holder else "no driver has it"))
         about.append(("device", f"{card.vendor_id}:{card.device_id}" if card else "not on the bus"))
     else:
-        about.append(("capability", gpu.compute_capability))
+        about.append(("capability", gpu.compute_capability or "not known"))
         if nvlink:
             about.append(("NVLink", nvlink[0]))
         if gpu.mig_mode:
@@ -218,7 +218,7 @@ def versions(snapshot: Snapshot) -> list[tuple[str, str]]:
     else:
         rows.append(("NVIDIA driver", driver.version + (f", {driver.flavour} modules" if driver.flavour else "")))
     if gpus:
-        rows.append(("CUDA of the driver", gpus.cuda_version))
+        rows.append(("CUDA of the driver", gpus.cuda_version or "not known"))
         names = sorted({gpu.name for gpu in gpus.gpus})
         rows += [("GPUs", f"{sum(g.name == name for g in gpus.gpus)} x {name}") for name in names]
     if toolkits := snapshot.known(CudaToolkits):

@@ -11,12 +11,15 @@ from provision import __version__, check
 from provision.fact import collect
 from provision.host import LocalHost
 from provision.plan import GpuMemory
-from provision.spec import Spec
+from provision.spec import Expect, Spec
 
 from .scenario import H100, RTX4090, Card, board, machine
 
 check.load()
-FACTS = ("ConfidentialComputing", "GpuClocks", "GpuErrors", "GpuLinks", "GpuModes", "Gpus", "NvSwitches")
+FACTS = (
+    *("ConfidentialComputing", "GpuClocks", "GpuErrors", "GpuLinks", "GpuModes", "Gpus", "NvSwitches"),
+    *("Memory", "System"),
+)
 GIB = 1 << 30
 PLAN = GpuMemory(device="cuda", weight_bytes={"nf4": 20 * GIB}, tolerance=0.25, limit_bytes=8 * GIB)
 GRAPHICS = {"graphics": "900 104857600"}
@@ -68,6 +71,7 @@ FAULTS: list[tuple[str, str]] = [
     ("LAT036", machine(pair(H100, virtualization=2, licensed=0))),
     ("MEM003", machine(pair({**RTX4090, "memory": f"{8 * GIB} {8 * GIB}"}))),
     ("MEM004", machine([{**H100, "memory": f"{80 * GIB} {2 * GIB}"}])),
+    ("MEM021", machine([{**H100, "memory2": f"{80 * GIB} 540000000 {20 * GIB}"}])),
     ("MEM020", machine(pair(RTX4090, bar1="268435456 0 0"))),
     ("MEM022", machine(pair(RTX4090, **GRAPHICS))),
     ("MEM024", machine([{**H100, **MIG, "mig.0": "1 9856"}])),
@@ -84,19 +88,44 @@ FAULTS: list[tuple[str, str]] = [
     ("MON039", machine(pair(H100, inforom_check="error 14"))),
     ("MON040", machine(linked(**{"link_errors.1.0": 12}))),
 ]
+BEYOND = [("MEM056", machine([{**H100, "memory": f"{99999 * GIB} {99999 * GIB}"}]))]  # more than any main memory
+# What [expect] in provision.toml asks of two H100 with four NVLinks.
+EXPECTED: list[tuple[str, str, Expect]] = [
+    ("CUD007", machine(linked()), Expect(gpus=8)),
+    ("CUD034", machine(linked()), Expect(gpu_model="H200")),
+    ("LAT038", machine(linked(**{"link.2": 0})), Expect(nvlinks=4)),
+    ("MEM025", machine(linked()), Expect(gpu_memory_bytes=141 * GIB)),
+]
 
 
-def outcome(code: str) -> check.Result:
-    sections: dict[type, Any] = {GpuMemory: PLAN, Spec: Spec()}
+NOTHING = Expect()
+
+
+def outcome(code: str, expect: Expect = NOTHING) -> check.Result:
+    sections: dict[type, Any] = {GpuMemory: PLAN, Spec: Spec(expect=expect)}
     (result,) = check.run(collect(LocalHost(), "here", __version__, FACTS), sections, codes=(code,))
     return result
 
 
-@pytest.mark.parametrize(("code", "scenario"), FAULTS, ids=[code for code, _ in FAULTS])
+@pytest.mark.parametrize(("code", "scenario"), [*FAULTS, *BEYOND], ids=[code for code, _ in [*FAULTS, *BEYOND]])
 def test_a_fault_behind_the_real_binding_is_found(nvml_stub: Callable[[str], None], code: str, scenario: str) -> None:
     nvml_stub(scenario)
     result = outcome(code)
     assert result.outcome == "found", f"{result.outcome}: {result.reason}"
+
+
+def test_main_memory_as_large_as_the_gpus_is_no_finding(nvml_stub: Callable[[str], None]) -> None:
+    nvml_stub(machine([{**H100, "memory": f"{1 << 20} {1 << 20}"}]))
+    assert outcome("MEM056").outcome == "ok"
+
+
+@pytest.mark.parametrize(("code", "scenario", "expect"), EXPECTED, ids=[code for code, *_ in EXPECTED])
+def test_a_machine_that_is_not_what_was_expected_is_found(
+    nvml_stub: Callable[[str], None], code: str, scenario: str, expect: Expect
+) -> None:
+    nvml_stub(scenario)
+    assert outcome(code, expect).outcome == "found"
+    assert outcome(code, Expect(gpus=2, gpu_model="H100", nvlinks=3, gpu_memory_bytes=70 * GIB)).outcome == "ok"
 
 
 @pytest.mark.parametrize("scenario", [machine(pair(H100)), machine(linked())], ids=["pair", "board"])

@@ -6,7 +6,6 @@ here stands as "induced" in provision/catalog/fired.toml.
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
@@ -21,30 +20,13 @@ from typing import Any
 
 import pytest
 
-ROOT = os.geteuid() == 0
+from .rooms import ROOT, doctor
+
 # An OOM kill or a file system's error stays in the kernel log: the next doctor would rightly speak of it.
 leaves_a_trace = pytest.mark.skipif(
     os.environ.get("CI") != "true",
     reason="leaves lines in the kernel log: only on a machine that is thrown away (CI=true)",
 )
-
-
-def doctor(
-    *codes: str, before: str = "", spaces: str = "", cwd: Path | None = None, **variables: str
-) -> dict[str, Any]:
-    """Code to outcome and messages, after the shell lines ``before`` in fresh namespaces (``unshare``'s letters)."""
-    selected = " ".join(f"--select {code}" for code in codes)
-    run = f"{shlex.quote(sys.executable)} -m provision doctor {selected} --format json"
-    line = f"{before}\nstatus=0; {run} || status=$?\nkill $(jobs -p) 2>/dev/null || true\nexit $status"
-    shell = ["bash", "-euc", line]
-    command = ["unshare", *(f"-{letter}" for letter in (spaces if ROOT else f"{spaces}r")), *shell] if spaces else shell
-    inherited = {n: v for n, v in os.environ.items() if not n.startswith(("HF_", "PIP_", "TORCH", "LD_", "OMP_"))}
-    done = subprocess.run(
-        command, env={**inherited, **variables}, cwd=cwd, capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.returncode in (0, 1, 3), done.stderr
-    results = json.loads(done.stdout)["results"]
-    return {r["code"]: (r["outcome"], [f["message"] for f in r["findings"]]) for r in results if r["code"] in codes}
 
 
 @pytest.fixture
