@@ -75,6 +75,7 @@ class FeedForward:
     experts: int = 0
     active: int = 0  # experts a token goes through
     expert_size: int = 0
+    latent_size: int = 0  # experts work on so many elements instead of the hidden size, projected there and back
     shared_size: int = 0  # of all shared experts together
     gated: bool = True
     bias: bool = False
@@ -123,7 +124,9 @@ def architecture(config: dict[str, Any]) -> Architecture:
     keys = Keys({**{k: v for k, v in config.items() if k != "vision_config"}, **text})
     model_type = keys.text("model_type") or _type_of(keys)
     hidden = keys.whole("hidden_size", "n_embd", "d_model")
-    count = keys.whole("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+    spelt = keys.get("layers_block_type")
+    listed = len(spelt) if isinstance(spelt, list) else None
+    count = keys.whole("num_hidden_layers", "n_layer", "n_layers", "num_layers", default=listed)
     if not 0 < count <= 1000:
         raise UsageError(f"config.json: num_hidden_layers is {count}; a model has 1 to 1000 layers")
     return Architecture(

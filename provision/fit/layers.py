@@ -23,7 +23,7 @@ def layers(keys: Keys, model_type: str, count: int, hidden: int, *, gated: bool)
     """``count`` layers from the first to the last."""
     from provision.fit.architecture import Attention, FeedForward, Layer
 
-    pattern = keys.text("hybrid_override_pattern")
+    pattern = keys.text("hybrid_override_pattern") or _signs(keys)
     if pattern:
         unknown = set(pattern) - _PATTERN.keys()
         if unknown:
@@ -51,6 +51,15 @@ def layers(keys: Keys, model_type: str, count: int, hidden: int, *, gated: bool)
         )
         for at in range(count)
     )
+
+
+def _signs(keys: Keys) -> str:
+    """The pattern of a nemotron_h configuration that spells its layers out."""
+    named = keys.get("layers_block_type")
+    signs = {kind: sign for sign, kind in _PATTERN.items()}
+    if keys.text("model_type") != "nemotron_h" or not isinstance(named, list):
+        return ""
+    return "".join(signs.get(str(one), "?") for one in named)
 
 
 def _kinds(keys: Keys, model_type: str, count: int) -> list[str]:
@@ -236,6 +245,7 @@ def _feed_forward(keys: Keys, hidden: int, *, experts: bool, gated: bool) -> Fee
             default=1,
         ),
         expert_size=each,
+        latent_size=keys.whole("moe_latent_size", default=0),
         shared_size=shared,
         gated=gated,
         bias=keys.text("model_type") == "gpt_oss",

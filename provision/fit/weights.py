@@ -156,25 +156,15 @@ def _feed_forward(one: FeedForward, hidden: int, at: int) -> Iterator[Weight]:
         yield Weight(kind="linear", rows=one.size, columns=hidden, count=ups, layer=at, split="rows")
         yield Weight(kind="linear", rows=hidden, columns=one.size, layer=at, split="columns")
     if one.experts:
-        yield Weight(kind="router", rows=one.experts, columns=hidden, layer=at)
-        yield Weight(
-            kind="expert",
-            rows=one.expert_size,
-            columns=hidden,
-            count=ups * one.experts,
-            layer=at,
-            split="expert",
-            inner="rows",
-        )
-        yield Weight(
-            kind="expert",
-            rows=hidden,
-            columns=one.expert_size,
-            count=one.experts,
-            layer=at,
-            split="expert",
-            inner="columns",
-        )
+        wide = one.latent_size or hidden
+        experts = one.experts
+        yield Weight(kind="router", rows=experts, columns=hidden, layer=at)
+        up = Weight(kind="expert", rows=one.expert_size, columns=wide, layer=at, split="expert", inner="rows")
+        yield dataclasses.replace(up, count=ups * experts)
+        yield dataclasses.replace(up, count=experts, rows=wide, columns=one.expert_size, inner="columns")
+        if one.latent_size:
+            yield Weight(kind="linear", rows=wide, columns=hidden, layer=at)
+            yield Weight(kind="linear", rows=hidden, columns=wide, layer=at)
         if one.bias:
             yield Weight(
                 kind="small",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from hypothesis import given, settings
@@ -35,7 +36,7 @@ _BASES = [
 
 @st.composite
 def configurations(draw: st.DrawFn) -> dict[str, Any]:
-    base = dict(published.find(draw(st.sampled_from(_BASES))).config)
+    base = copy.deepcopy(published.find(draw(st.sampled_from(_BASES))).config)
     flat = {**base, **(base.get("text_config") or {})}
     for key in draw(st.lists(st.sampled_from(sorted(flat)), max_size=3)):
         place = base["text_config"] if key in (base.get("text_config") or {}) else base
