@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
 from provision.fit import question
 from provision.fit.accounting import Accounting
-from provision.fit.forecast import LEAST_CONTEXT, Asked, Forecast, forecast
-from provision.fit.parallel import Parallel, per_gpu, refuse
-from provision.fit.precision import PRECISIONS, Precision, weight_bytes
-from provision.fit.weights import weights
+from provision.fit.alternatives import alternatives
+from provision.fit.forecast import Asked, Forecast, forecast
+from provision.fit.parallel import Parallel, refuse
+from provision.fit.precision import weight_bytes
 from provision.record import record
 
 GIB = 2**30
-_NARROWER = ("fp8", "awq", "nvfp4", "bnb-nf4")  # what engines take, the widest first
 
 
 @record
@@ -51,7 +49,7 @@ def answer(model: question.Model, card: tuple[str, int, int | None], asked: Aske
         certain=_certain(made, asked),
         why=tuple(_why(model, made, asked, card)),
         engine_args=_arguments(model, asked, engine, made),
-        alternatives=() if made.fits else tuple(_alternatives(model, asked, engine)),
+        alternatives=() if made.fits else tuple(alternatives(model, card[0], asked, engine)),
         tokens_per_s=_ceiling(model, asked.parallel, card[2]),
     )
 
@@ -181,70 +179,6 @@ def _arguments(model: question.Model, asked: Asked, engine: Accounting, made: Fo
     return tuple(found)
 
 
-def _alternatives(model: question.Model, asked: Asked, engine: Accounting) -> list[dict[str, Any]]:
-    """What would fit, each changing one thing."""
-    found: list[dict[str, Any]] = []
-
-    def tried(what: str, changed: Asked, precision: Precision = model.precision) -> bool:
-        made = forecast(model.shapes, _listed(model, precision), precision, changed, engine)
-        if made.fits:
-            found.append(
-                {
-                    "change": what,
-                    "precision": precision.name,
-                    "gpus": changed.parallel.gpus,
-                    "tp": changed.parallel.tp,
-                    "max_model_len": made.length,
-                    "kv_cache_tokens": made.tokens,
-                    "max_concurrency": round(made.concurrency, 2),
-                }
-            )
-        return made.fits
-
-    made = forecast(model.shapes, model.listed, model.precision, asked, engine)
-    if asked.length and made.longest >= LEAST_CONTEXT:
-        length = made.longest // 1024 * 1024
-        tried(f"a context of {length:,} tokens", dataclasses.replace(asked, length=length))
-    if made.too_many:
-        tried(
-            f"{made.cache.blocks(made.pool)} requests at once",
-            dataclasses.replace(asked, seqs=made.cache.blocks(made.pool)),
-        )
-    if asked.kv_dtype == "auto":
-        tried("KV cache in FP8", dataclasses.replace(asked, kv_dtype="fp8"))
-    if not model.precision.kinds:
-        for name in _NARROWER:
-            tried(f"weights in {name}", asked, PRECISIONS[name])
-    for tp in (2, 4, 8, 16):
-        if tp > asked.parallel.tp and _divides(model, tp):
-            wider = dataclasses.replace(asked, parallel=dataclasses.replace(asked.parallel, tp=tp))
-            if tried(f"{wider.parallel.gpus} of these cards", wider):
-                break
-    missing = made.weights_bytes + made.cache.request_bytes(made.enough) * (asked.users or 1)
-    missing += made.activation.likely + made.non_torch.likely + made.graphs.likely - made.usable_bytes
-    if engine.engine == "vllm" and 0 < missing < made.weights_bytes:
-        moved = math.ceil(missing / GIB) + 1
-        found.append(
-            {
-                "change": f"--cpu-offload-gb {moved}: slow, every step moves them over PCIe",
-                "precision": model.precision.name,
-                "gpus": asked.parallel.gpus,
-                "tp": asked.parallel.tp,
-            }
-        )
-    return found
-
-
-def _listed(model: question.Model, precision: Precision) -> list[Any]:
-    """Weights to be priced in ``precision``: by arithmetic where it is not the stored one."""
-    return model.listed if precision is model.precision else weights(model.shapes)
-
-
-def _divides(model: question.Model, tp: int) -> bool:
-    heads = max((layer.attention.heads for layer in model.shapes.layers if layer.attention.kind != "mamba"), default=1)
-    return heads % tp == 0
-
-
 def _ceiling(model: question.Model, parallel: Parallel, bandwidth: int | None) -> float | None:
     """Tokens a second of one request: every step reads each weight that a token goes through once."""
     if not bandwidth:
@@ -262,6 +196,3 @@ def _ceiling(model: question.Model, parallel: Parallel, bandwidth: int | None) -
     if model.shapes.tied:
         read += model.shapes.vocabulary * model.shapes.hidden * model.shapes.element_bytes
     return float(f"{bandwidth * parallel.tp / read:.2g}") if read else None
-
-
-__all__ = ["Answer", "Asked", "Parallel", "answer", "as_json", "per_gpu"]

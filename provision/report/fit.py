@@ -60,7 +60,7 @@ def text(found: Answer, style: Style = PLAIN) -> str:
     if found.fits and found.engine_args:
         lines += ["", f"  {found.engine.engine} options: {' '.join(found.engine_args)}"]
     if found.alternatives:
-        lines += ["", "  what would fit:"]
+        lines += ["", "  what would fit, and for how many requests of what length at once:"]
         rows = [
             (
                 f"    {one['change']}",

@@ -110,7 +110,7 @@ def test_every_alternative_fits_when_it_is_asked_for() -> None:
     for one in said["alternatives"]:
         if one["change"].startswith("weights in "):
             again = document(*common, "--gpus", "2", "--quantization", one["precision"])
-        elif one["change"].endswith("of these cards"):
+        elif one["change"].endswith(" of these cards"):
             again = document(*common, "--gpus", str(one["gpus"]))
         else:
             continue
@@ -118,6 +118,23 @@ def test_every_alternative_fits_when_it_is_asked_for() -> None:
         assert again["kv_cache_tokens"] == one["kv_cache_tokens"]
         tried += 1
     assert tried >= 3
+
+
+def test_a_precision_is_offered_only_to_a_card_that_runs_it() -> None:
+    def offered(card: str) -> set[str]:
+        said = document("--model", "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B", "--gpu", card, "--max-model-len", "4096")
+        return {one["precision"] for one in said["alternatives"] if one["change"].startswith("weights in")}
+
+    assert "nvfp4" not in offered("RTX 4090")
+    assert "nvfp4" in offered("RTX 5090")
+    assert offered("V100 16GB") == set()
+
+
+def test_where_nothing_alone_helps_precision_and_cards_together_are_offered() -> None:
+    said = document("--model", "meta-llama/Llama-3.1-405B", "--gpu", "RTX 4090", "--max-model-len", "8192")
+    assert [one["change"] for one in said["alternatives"]] == [
+        "weights in awq (another checkpoint) on 16 of these cards"
+    ]
 
 
 def test_without_an_asked_context_the_longest_is_named_and_passed() -> None:
