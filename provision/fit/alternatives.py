@@ -52,7 +52,7 @@ def alternatives(model: question.Model, card: str, asked: Asked, engine: Account
         )
     missing = made.weights_bytes + made.cache.request_bytes(made.enough) * (asked.users or 1)
     missing += made.activation.likely + made.non_torch.likely + made.graphs.likely - made.usable_bytes
-    if engine.engine == "vllm" and 0 < missing < made.weights_bytes:
+    if engine.engine == "vllm" and 0 < missing <= made.weights_bytes / 2:  # beyond that nobody waits for the answer
         moved = math.ceil(missing / GIB) + 1
         found.append(
             {
