@@ -34,6 +34,9 @@ class Precision:
     per_tensor: float = 0
     block: int = 0
     kinds: tuple[str, ...] = ("linear", "expert", "shared")
+    left: tuple[
+        str, ...
+    ] = ()  # what this checkpoint leaves in 16 bit: "attention", "state", "block", "shared", "draft"
     experts: str = ""  # the precision of experts where it is another: "mxfp4"
     pads: bool = False  # kernels want an expert's hidden size in multiples of 256 and its inner size of 64
     load: bool = False  # quantised while loading: what is read from disk is the 16-bit checkpoint
@@ -72,7 +75,7 @@ def weight_bytes(weight: Weight, precision: Precision, element_bytes: int) -> fl
         precision = PRECISIONS[precision.experts]
     if weight.stored and not (precision.load and weight.stored >= 2):
         return weight.elements * weight.stored
-    if weight.derived or weight.kind not in precision.kinds or weight.columns < 2:
+    if weight.derived or weight.kind not in precision.kinds or weight.columns < 2 or _is_left(weight, precision):
         return float(weight.elements * element_bytes)
     if precision.pads and weight.inner:
         weight = _padded(weight)
@@ -82,6 +85,33 @@ def weight_bytes(weight: Weight, precision: Precision, element_bytes: int) -> fl
     if precision.block:
         one += -(-weight.rows // precision.block) * -(-weight.columns // precision.block) * 4
     return (one + weight.rows * precision.per_row + precision.per_tensor) * weight.count
+
+
+def _is_left(weight: Weight, precision: Precision) -> bool:
+    """Whether the checkpoint names the weight among the modules that it did not convert."""
+    if weight.draft:
+        return "draft" in precision.left
+    if weight.kind == "expert":
+        return False
+    return ("shared" if weight.kind == "shared" else weight.part) in precision.left
+
+
+# Words in the names of modules that a quantised checkpoint's configuration lists as not converted.
+_LEFT = (
+    (r"self_attn|attention(?!_norm)|\.attn\b", "attention"),
+    (r"linear_attn|mamba|mixer|delta", "state"),
+    (r"shared_expert(?!_gate)|shared_mlp", "shared"),
+    (r"\bmtp\b|^mtp|nextn|eagle", "draft"),
+)
+
+
+def _left(given: dict[str, Any]) -> tuple[str, ...]:
+    """The halves of layers that are left out everywhere: a list of single layers by number leaves out no half."""
+    names = given.get("ignore") or given.get("modules_to_not_convert") or given.get("exclude_modules") or ()
+    if not isinstance(names, (list, tuple)):
+        return ()
+    general = [str(name) for name in names if not re.search(r"\.\d+\.|\b[qkvo]_proj|[ab]_proj", str(name))]
+    return tuple(part for pattern, part in _LEFT if any(re.search(pattern, name) for name in general))
 
 
 def _padded(weight: Weight) -> Weight:
@@ -94,9 +124,16 @@ def _padded(weight: Weight) -> Weight:
 
 def of_config(config: dict[str, Any]) -> Precision:
     """What a checkpoint's own ``quantization_config`` says. Raises ``UsageError`` for a method that is not known."""
+    given = _given(config)
+    return _with(_method(config, given), left=_left(given)) if given else PRECISIONS["none"]
+
+
+def _given(config: dict[str, Any]) -> dict[str, Any]:
     given = config.get("quantization_config") or (config.get("text_config") or {}).get("quantization_config")
-    if not isinstance(given, dict) or not given:
-        return PRECISIONS["none"]
+    return given if isinstance(given, dict) else {}
+
+
+def _method(config: dict[str, Any], given: dict[str, Any]) -> Precision:
     method = str(given.get("quant_method") or given.get("quant_algo") or given.get("producer", {})).lower()
     bits = given.get("bits") or given.get("w_bit")
     group = given.get("group_size") or given.get("q_group_size") or 128

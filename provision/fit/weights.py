@@ -32,6 +32,7 @@ class Weight:
     split: Literal["rows", "columns", "kv", "vocabulary", "expert", "none"] = "none"
     count: int = 1
     kv_heads: int = 0  # with split "kv"
+    part: Literal["", "attention", "state", "block"] = ""  # which half of a layer a linear weight belongs to
     inner: Literal["", "rows", "columns"] = ""  # which side of an expert is its inner size
     stored: float = 0.0  # bytes an element has in a checkpoint that was read; 0 for arithmetic
     derived: bool = False  # not in the checkpoint: the engine makes it beside the others when it loads
@@ -64,8 +65,11 @@ def weights(model: Architecture) -> list[Weight]:
 
 
 def _layer(model: Architecture, attention: Attention, block: FeedForward, at: int) -> Iterator[Weight]:
-    yield from _attention(attention, model.hidden, at)
-    yield from _feed_forward(block, model.hidden, at)
+    part: Literal["state", "attention"] = "state" if attention.kind in ("linear", "mamba") else "attention"
+    for one in _attention(attention, model.hidden, at):
+        yield dataclasses.replace(one, part=part)
+    for one in _feed_forward(block, model.hidden, at):
+        yield dataclasses.replace(one, part="block")
     norms = 4 if model.model_type.startswith(("gemma2", "gemma3")) else 2
     yield Weight(kind="small", rows=model.hidden, columns=1, count=norms, layer=at)
     if model.streams > 1:  # what joins and parts the residual streams, before attention and before the block

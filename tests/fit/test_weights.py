@@ -167,6 +167,29 @@ def test_a_quantisation_that_is_not_known_is_refused(given: dict[str, Any]) -> N
         of_config({"quantization_config": given})
 
 
+@pytest.mark.parametrize(
+    "names, left",
+    [
+        (
+            ["lm_head", "model.layers.*.linear_attn*", "model.layers.*.self_attn*", "mtp*"],
+            {"attention", "state", "draft"},
+        ),
+        (["model.layers.3.self_attn.q_proj", "lm_head"], set()),  # one layer of many
+        (["re:.*shared_experts.*"], {"shared"}),
+        ("lm_head", set()),
+    ],
+)
+def test_what_a_checkpoint_lists_as_not_converted_is_left(names: Any, left: set[str]) -> None:
+    assert set(of_config({"quantization_config": {"quant_method": "fp8", "ignore": names}}).left) == left
+
+
+def test_a_half_that_is_left_keeps_its_bytes() -> None:
+    some = dataclasses.replace(PRECISIONS["nvfp4"], left=("attention", "draft"))
+    assert weight_bytes(linear(part="attention"), some, 2) == 2 * linear().elements
+    assert weight_bytes(linear(part="block"), some, 2) < linear().elements
+    assert weight_bytes(linear(part="block", draft=True), some, 2) == 2 * linear().elements
+
+
 def test_deepseeks_v4_experts_are_fp4_beside_fp8() -> None:
     found = of_config(published.find("deepseek-ai/DeepSeek-V4-Flash").config)
     assert (found.name, found.experts) == ("fp8-block", "mxfp4")
