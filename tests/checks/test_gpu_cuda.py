@@ -147,6 +147,13 @@ def test_cud028_wants_devices_in_mig_mode(a: Any, run_check: Any, mode: bool, de
     )
 
 
+def test_cud028_says_why_it_does_not_apply(a: Any, run_check: Any) -> None:
+    without = run_check("CUD028", gpus(a, {"mig_mode": None}))
+    assert (without.outcome, without.reason) == ("skipped", "no GPU here has MIG")
+    silent = run_check("CUD028", gpus(a, {"mig_mode": True}), a(GpuModes, gpus=(a(GpuMode, mig_devices=None),)))
+    assert (silent.outcome, silent.reason) == ("skipped", "no GPU here tells its MIG devices")
+
+
 def test_cud029_sees_a_change_that_waits(a: Any, messages: Any, run_check: Any) -> None:
     assert messages("CUD029", gpus(a, {"mig_mode": True, "mig_mode_pending": False})) == [
         "GPU 0: MIG is on and will be off after a reset"
