@@ -70,7 +70,7 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
 @click.pass_context
 def fit(ctx: click.Context, /, facts_path: str | None, as_json: bool, **given: Any) -> None:
-    """Whether a model fits on some cards, with how much context for how many users, and what would.
+    """Whether a model fits on some cards. With how much context, for how many users, and what would fit.
 
     Needs no network and no GPU. Exit code 0: it fits; 1: it does not; 2: a model or card that is not known.
 
