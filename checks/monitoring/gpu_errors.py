@@ -114,7 +114,8 @@ def page_retirement_pending(errors: GpuErrors) -> Iterator[Finding]:
 def retired_pages_at_their_limit(errors: GpuErrors) -> Iterator[Finding]:
     """A GPU has retired as many pages of memory as it can.
 
-    The list of bad pages has 64 places. A card near its end keeps failing, and NVIDIA takes it back.
+    The list of bad pages has 64 places. With 63 of them taken NVIDIA's own diagnostic (DCGM) fails a card: it keeps failing,
+    and NVIDIA takes it back.
 
     ## Fix
     Take the card out of service and have it replaced.
