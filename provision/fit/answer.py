@@ -143,6 +143,20 @@ def _why(model: question.Model, made: Forecast, asked: Asked, card: tuple[str, i
     return said
 
 
+def parts(one: Answer) -> dict[str, int]:
+    """What a card's memory goes to, in bytes and in the order of a picture."""
+    made = one.forecast
+    sizes = {
+        "weights": made.weights_bytes,
+        "activations": made.activation.likely,
+        "outside torch": made.non_torch.likely,
+        "CUDA graphs": made.graphs.likely if one.engine.graphs and not one.engine.static else 0,
+        "KV cache": max(made.pool, 0),
+    }
+    sizes["not used"] = max(one.card_bytes - sum(sizes.values()), 0)
+    return sizes
+
+
 def gib(size: float) -> str:
     """``22.3 GiB``: the digits that the estimates bear."""
     return f"{size / GIB:.1f} GiB"
