@@ -123,7 +123,7 @@ def planned_split_does_not_divide(gpus: Gpus | Missing, plan: GpuMemory) -> Iter
         )
 
 
-@check("MEM033", ERROR, cause="expected-gpus-missing")
+@check("MEM033", ERROR, cause="fewer-gpus-than-planned")
 def planned_split_needs_more_gpus(gpus: Gpus | Missing, plan: GpuMemory) -> Iterator[Finding]:
     """provision.toml divides the model over more GPUs than there are.
 

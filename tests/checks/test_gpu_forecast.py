@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from provision.fact import Absent, Missing
+from provision.fact import Absent, Missing, Snapshot
 from provision.facts.caches import CacheFolder, CacheFolders
 from provision.facts.disks import Mount, Mounts
-from provision.facts.gpus import Gpus
+from provision.facts.gpus import Gpu, Gpus
 from provision.facts.memory import Memory
 from provision.facts.models import ModelFiles, ModelFolder
-from provision.plan import CardUse, GpuMemory, Serving
+from provision.plan import CardUse, GpuMemory, Serving, serving
+from provision.spec import ModelSpec, Spec
 
 GIB = 1 << 30
 MODEL = "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B"
@@ -131,6 +132,32 @@ def test_mem032_wants_a_split_that_divides(
 def test_mem033_counts_the_cards(messages: Any, planned: Any, here: int, found: int) -> None:
     said = messages("MEM033", planned(tp=2, pp=2, dp=1, gpus=here))
     assert said == [f"tp 2 x pp 2 x dp 1 takes 4 GPUs; {here} {'is' if here == 1 else 'are'} here"] * found
+
+
+@pytest.mark.parametrize(
+    ("code", "card", "number", "wanted"),
+    [
+        # vllm issue 18156: out of memory while the weights are loaded
+        ("MEM030", "NVIDIA A10", 4, {"name": "cognitivecomputations/Qwen3-235B-A22B-AWQ", "tp": 4}),
+        # Qwen3 issue 16: "The model's max seq len (32768) is larger than the maximum number of tokens … (24320)"
+        ("MEM031", "NVIDIA GeForce RTX 3090", 1, {"name": "Qwen/Qwen1.5-7B-Chat-GPTQ-Int4", "context": 32768}),
+        # vllm issue 11147: "Total number of attention heads (64) must be divisible by tensor parallel size (6)"
+        ("MEM032", "NVIDIA RTX A6000", 6, {"name": "meta-llama/Llama-3.1-70B", "tp": 6}),
+    ],
+    ids=["MEM030", "MEM031", "MEM032"],
+)
+def test_what_stopped_an_engine_elsewhere_is_said_beforehand(
+    a: Any, run_check: Any, code: str, card: str, number: int, wanted: dict[str, Any]
+) -> None:
+    """The documented cases of fired.toml, from the machine and the request alone; and that the next wider split is fine."""
+    engine = "vllm==0.3.0" if code == "MEM031" else "vllm==0.8.5"
+    for asked, cards, outcome in ((wanted, number, "found"), ({**wanted, "tp": 8, "context": 4096}, 8, "ok")):
+        gpus = a(Gpus, gpus=tuple(a(Gpu, name=card, index=index) for index in range(cards)))
+        spec = Spec(model=ModelSpec(engine=engine, **asked))
+        served = serving.desire(Snapshot("m", {"Gpus": gpus}, "0"), spec)
+        assert isinstance(served, Serving)
+        assert run_check(code, gpus, a(GpuMemory, serving=served)).outcome == outcome
+        assert run_check("MEM033", gpus, a(GpuMemory, serving=served)).outcome == "ok"
 
 
 @pytest.mark.parametrize(("memory", "found"), [(61 * GIB, 0), (61 * GIB - 1, 1)])

@@ -49,6 +49,41 @@ def test_every_format_goes_to_standard_output_and_to_a_file(folder: Path, form: 
     assert shown.exit_code == written.exit_code
 
 
+H100 = Path(__file__).parents[1] / "machines/gpu-h100.json"
+
+
+@pytest.mark.parametrize(
+    ("model", "code", "outcome"),
+    [
+        ("name = 'R1-Distill-Llama-70B'", "MEM030", "found"),
+        ("name = 'R1-Distill-Qwen-32B'\nusers = 64\ncontext = 32768", "MEM031", "found"),
+        ("name = 'R1-Distill-Qwen-14B'\nusers = 8\ncontext = 8192", "MEM031", "ok"),
+        ("name = 'Qwen3-8B'\ntp = 3", "MEM032", "found"),
+        ("name = 'Qwen3-8B'\ntp = 2", "MEM033", "found"),
+    ],
+)
+def test_a_planned_model_is_judged_before_it_is_downloaded(folder: Path, model: str, code: str, outcome: str) -> None:
+    (folder / "provision.toml").write_text(f"[model]\n{model}\n")
+    done = doctor("--facts", str(H100), "--select", code, "--format", "json")
+    assert done.exit_code == (1 if outcome == "found" else 0), done.output
+    assert outcomes(done)[code]["outcome"] == outcome
+    page = doctor("--facts", str(H100), "--format", "html")
+    assert "The planned model" in page.stdout
+
+
+def test_a_planned_model_that_nobody_knows_is_a_bad_input_file(folder: Path) -> None:
+    (folder / "provision.toml").write_text("[model]\nname = 'R1-Distill-Qwen-33B'\n")
+    for command in ("doctor", "plan"):
+        done = CliRunner().invoke(main, [command, "--facts", str(H100)])
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert (
+            "provision.toml: model.name: no published model is called 'R1-Distill-Qwen-33B' (the nearest "
+            in done.stderr
+        )
+        assert "DeepSeek-R1-Distill-Qwen-32B" in done.stderr
+    assert not (folder / ".provision").exists()
+
+
 def test_a_card_that_vanished_fails_and_is_not_skipped(folder: Path) -> None:
     """[expect] is held to a machine on which no card is left on the bus and no driver is loaded."""
     (folder / "provision.toml").write_text("[expect]\ngpus = 8\n")
