@@ -74,10 +74,10 @@ def answered(found: Answer) -> Planned:
     """The answer of ``provision fit`` as a page shows it."""
     from provision.fit import answer as answers
 
-    made, split, engine = found.forecast, found.asked.parallel, found.engine
+    made, split = found.forecast, found.asked.parallel
     about = [
         ("precision", found.model.precision.name if found.model.precision.kinds else "16 bit"),
-        ("engine", f"{engine.engine}=={engine.version}"),
+        ("engine", answers.engine_name(found.engine)),
         ("GPUs", f"{split.gpus} x {found.card}, {_divided(split.tp, split.pp, split.dp)}"),
     ]
     if answers.loads(made, found.card_bytes) and made.tokens_known:

@@ -282,3 +282,8 @@ def test_a_machine_without_a_card_that_can_be_asked_needs_one_named(machine: str
     done = ask("--model", "Qwen/Qwen3-8B", "--facts", str(MACHINES / machine))
     assert done.exit_code == 2
     assert "--gpu" in done.stderr
+
+
+@pytest.mark.parametrize("engine", ["vllm", "vllm==0.11.0"])
+def test_the_engine_is_named_as_it_was_asked_for(engine: str) -> None:
+    assert document("--model", "Qwen/Qwen3-8B", "--gpu", "RTX 4090", "--engine", engine)["engine"] == engine
