@@ -23,8 +23,7 @@ def _card(gpus: Gpus | Missing, plan: GpuMemory) -> tuple[Serving, CardUse]:
 
 def _instead(serving: Serving) -> tuple[str, ...]:
     """The commands and choices that follow."""
-    asked = f"provision fit --model {shlex.quote(serving.model)} --tp {serving.tp} --pp {serving.pp} --dp {serving.dp}"
-    return (asked, *(f"or: {change}" for change in serving.instead))
+    return (f"provision fit {shlex.join(serving.question)}", *(f"or: {change}" for change in serving.instead))
 
 
 @check("MEM030", ERROR, cause="insufficient-vram-weights")

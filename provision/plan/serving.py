@@ -14,7 +14,7 @@ from provision.fact import NotKnown, Snapshot
 from provision.facts.gpu_links import GpuLinks
 from provision.facts.gpus import Gpus
 from provision.record import record
-from provision.spec import BUNDLED, Spec
+from provision.spec import BUNDLED, ModelSpec, Spec
 
 if TYPE_CHECKING:
     from provision.fit.answer import Answer
@@ -48,14 +48,15 @@ class CardUse:
 class Serving:
     """``card`` is None where no engine divides the model so: ``refused`` says why. ``gpus``: how many are here.
 
-    ``checkpoint_bytes``: what the model takes on disk, ``here``: it lies in a folder already. ``instead``: what would fit
-    where this does not.
+    ``question``: the words after ``provision fit`` that ask for just this. ``checkpoint_bytes``: what the model takes on
+    disk, ``here``: it lies in a folder already. ``instead``: what would fit where this does not.
     """
 
     model: str
     precision: str
     engine: str  # "vllm==0.33.0", or "vllm": its newest version that is known
     options: tuple[str, ...]
+    question: tuple[str, ...]
     tp: int
     pp: int
     dp: int
@@ -113,6 +114,7 @@ def desire(snapshot: Snapshot, spec: Spec) -> Serving | str:
         precision=model.precision.name if model.precision.kinds else "16 bit",
         engine=spec.model.engine,
         options=answer.engine_args if answer else (),
+        question=_question(spec.model, split.tp, split.pp, split.dp),
         tp=split.tp,
         pp=split.pp,
         dp=split.dp,
@@ -129,6 +131,26 @@ def desire(snapshot: Snapshot, spec: Spec) -> Serving | str:
         reasons=made.reasons,
         instead=tuple(str(one["change"]) for one in answer.alternatives) if answer else (),
         assumed=(*model.assumed, *([card.assumed] if card.assumed else [])),
+    )
+
+
+def _question(wanted: ModelSpec, tp: int, pp: int, dp: int) -> tuple[str, ...]:
+    options = (
+        ("--model", wanted.name),
+        ("--gpus", tp * pp * dp),
+        ("--tp", tp),
+        ("--pp", pp),
+        ("--dp", dp),
+        ("--quantization", wanted.quantization),
+        ("--max-model-len", wanted.context),
+        ("--users", wanted.users),
+        ("--kv-cache-dtype", wanted.kv_cache_dtype),
+        ("--gpu-memory-utilization", wanted.gpu_memory_utilization),
+        ("--engine", wanted.engine),
+    )
+    usual = {"--pp": 1, "--dp": 1, "--kv-cache-dtype": "auto", "--engine": "vllm"}
+    return tuple(
+        word for name, value in options if value is not None and value != usual.get(name) for word in (name, str(value))
     )
 
 

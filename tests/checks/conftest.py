@@ -291,6 +291,7 @@ HEALTHY: dict[type, Any] = {
             precision="16 bit",
             engine="vllm==0.33.0",
             options=("--tensor-parallel-size", "2"),
+            question=("--model", "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B", "--gpus", "2", "--tp", "2"),
             tp=2,
             pp=1,
             dp=1,

@@ -18,7 +18,7 @@ from provision.spec import ModelSpec, Spec
 
 GIB = 1 << 30
 MODEL = "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B"
-FIT = f"provision fit --model {MODEL} --tp 2 --pp 1 --dp 1"
+FIT = f"provision fit --model {MODEL} --gpus 2 --tp 2"
 CODES = ("MEM030", "MEM031", "MEM032", "MEM033", "MEM034", "STO080")
 
 
@@ -113,7 +113,9 @@ def test_mem031_says_what_is_left_and_what_is_needed(run_check: Any, planned: An
 @pytest.mark.parametrize("code", ["MEM030", "MEM031", "MEM034"])
 def test_a_hostile_name_is_one_word_of_the_command(a: Any, run_check: Any, planned: Any, code: str) -> None:
     card = {"cache_high_bytes": -1, "cache_low_bytes": -2} | ({"weights_bytes": 72 * GIB} if code == "MEM030" else {})
-    (finding,) = run_check(code, planned(card, model="a; $(id) '"), a(Memory, limit_bytes=1)).findings
+    (finding,) = run_check(
+        code, planned(card, model="a; $(id) '", question=("--model", "a; $(id) '")), a(Memory, limit_bytes=1)
+    ).findings
     words = shlex.split(finding.fix[0], comments=True)
     assert words[words.index("--model") + 1] == "a; $(id) '"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,30 @@ def test_a_planned_model_is_judged_before_it_is_downloaded(folder: Path, model: 
     assert outcomes(done)[code]["outcome"] == outcome
     page = doctor("--facts", str(H100), "--format", "html")
     assert "The planned model" in page.stdout
+
+
+@pytest.mark.parametrize(
+    ("model", "code"),
+    [
+        ("name = 'R1-Distill-Llama-70B'\nquantization = 'fp8'\nusers = 9\nkv_cache_dtype = 'fp8'", "MEM031"),
+        ("name = 'R1-Distill-Qwen-32B'\nusers = 64\ncontext = 8192\ngpu_memory_utilization = 0.9", "MEM031"),
+        ("name = 'R1-Distill-Llama-70B'\nengine = 'sglang==0.5.1'", "MEM030"),
+    ],
+)
+def test_the_command_that_the_doctor_names_gives_the_same_answer(folder: Path, model: str, code: str) -> None:
+    """One code, two ways to it: the same bytes in the plan and in the answer of ``provision fit``."""
+    (folder / "provision.toml").write_text(f"[model]\n{model}\n")
+    (finding,) = outcomes(doctor("--facts", str(H100), "--select", code, "--format", "json"))[code]["findings"]
+    asked = CliRunner().invoke(main, [*shlex.split(finding["fix"][0])[1:], "--facts", str(H100), "--json"])
+    assert asked.exit_code in (0, 1), asked.output
+    answer = json.loads(asked.stdout)
+    (folder / "provision.toml").write_text(f"[model]\n{model}\n")
+    card = json.loads(CliRunner().invoke(main, ["plan", "--facts", str(H100), "--json"]).stdout)["gpu_memory"][
+        "serving"
+    ]["card"]
+    assert (answer["gpu_bytes"], answer["usable_bytes"]) == (card["total_bytes"], card["usable_bytes"])
+    assert (answer["weights_bytes"], answer["max_model_len"]) == (card["weights_bytes"], card["tokens"])
+    assert answer["range"]["kv_cache_bytes"] == [card["cache_low_bytes"], card["cache_high_bytes"]]
 
 
 def test_a_planned_model_that_nobody_knows_is_a_bad_input_file(folder: Path) -> None:

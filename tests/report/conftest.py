@@ -328,6 +328,7 @@ SERVING = Serving(
     precision="16 bit",
     engine="vllm==0.33.0",
     options=("--tensor-parallel-size", "4", "--max-model-len", "32768"),
+    question=("--model", "deepseek-ai/DeepSeek-R1-Distill-Llama-70B", "--gpus", "4", "--tp", "4"),
     tp=4,
     pp=1,
     dp=1,
@@ -401,7 +402,7 @@ def hostile_run() -> Run:
             SERVING,
             card=dataclasses.replace(CARD, parts={HOSTILE: 40 * GIB}),
             **{name: HOSTILE for name in ("model", "precision", "engine", "gpu", "refused")},
-            **{name: (HOSTILE,) for name in ("options", "reasons", "instead", "assumed")},
+            **{name: (HOSTILE,) for name in ("options", "question", "reasons", "instead", "assumed")},
         ),
     )
 
