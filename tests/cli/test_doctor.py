@@ -77,6 +77,7 @@ def test_a_planned_model_is_judged_before_it_is_downloaded(folder: Path, model: 
     [
         ("name = 'R1-Distill-Llama-70B'\nquantization = 'fp8'\nusers = 9\nkv_cache_dtype = 'fp8'", "MEM031"),
         ("name = 'R1-Distill-Qwen-32B'\nusers = 64\ncontext = 8192\ngpu_memory_utilization = 0.9", "MEM031"),
+        ("name = 'R1-Distill-Qwen-32B'\nusers = 24\nkv_cache_dtype = 'fp8'", "MEM031"),
         ("name = 'R1-Distill-Llama-70B'\nengine = 'sglang==0.5.1'", "MEM030"),
     ],
 )
