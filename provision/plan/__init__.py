@@ -16,11 +16,11 @@ from provision.plan.cuda import Cuda
 from provision.plan.dependencies import Dependencies
 from provision.plan.fragmentation import Fragmentation
 from provision.plan.gpu_memory import GpuMemory
+from provision.plan.gpu_memory.serving import CardUse, Serving
 from provision.plan.isolation import Isolation
 from provision.plan.latency import Latency
 from provision.plan.promise import Promise
 from provision.plan.rollout import Rollout
-from provision.plan.serving import CardUse, Serving
 from provision.plan.storage import Storage
 from provision.record import record
 from provision.spec import Spec

@@ -13,7 +13,8 @@ from provision.facts.disks import Mount, Mounts
 from provision.facts.gpus import Gpu, Gpus
 from provision.facts.memory import Memory
 from provision.facts.models import ModelFiles, ModelFolder
-from provision.plan import CardUse, GpuMemory, Serving, serving
+from provision.plan import CardUse, GpuMemory, Serving
+from provision.plan.gpu_memory import serving
 from provision.spec import ModelSpec, Spec
 
 GIB = 1 << 30

@@ -7,17 +7,17 @@ from typing import Literal
 
 from provision.fact import Snapshot
 from provision.payload.smoke.promise import promised_weight_bytes
-from provision.plan import serving
 from provision.plan.cuda import Cuda
+from provision.plan.gpu_memory import serving
+from provision.plan.gpu_memory.serving import Serving
 from provision.plan.promise import Promise, figures
-from provision.plan.serving import Serving
 from provision.record import record
 from provision.spec import Spec
 
 
 def model_folder() -> Path:
     """The bundled model."""
-    return Path(__file__).parents[1] / "payload/smoke/model"
+    return Path(__file__).parents[2] / "payload/smoke/model"
 
 
 @record
