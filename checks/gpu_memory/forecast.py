@@ -21,6 +21,10 @@ def _card(gpus: Gpus | Missing, plan: GpuMemory) -> tuple[Serving, CardUse]:
     return serving, serving.card
 
 
+def _cards(serving: Serving) -> str:
+    return "one GPU" if serving.ranks == 1 else f"each of {serving.ranks} GPUs"
+
+
 def _instead(serving: Serving) -> tuple[str, ...]:
     """The commands and choices that follow."""
     return (f"provision fit {shlex.join(serving.question)}", *(f"or: {change}" for change in serving.instead))
@@ -45,8 +49,7 @@ def planned_weights_do_not_fit(gpus: Gpus | Missing, plan: GpuMemory) -> Iterato
     if card.weights_bytes >= card.usable_bytes:
         certain = card.cache_high_bytes < 0
         yield Finding(
-            f"{serving.model} in {serving.precision} takes {size(card.weights_bytes)} on each of "
-            f"{counted(serving.ranks, 'GPU')}; {serving.engine} may use {size(card.usable_bytes)} of "
+            f"{serving.model} in {serving.precision} takes {size(card.weights_bytes)} on {_cards(serving)}; {serving.engine} may use {size(card.usable_bytes)} of "
             f"the {size(card.total_bytes)} of {serving.gpu}",
             measured={"usable_bytes": card.usable_bytes, "total_bytes": card.total_bytes, "gpus": serving.gpus},
             needed={"weights_bytes": card.weights_bytes, "ranks": serving.ranks},
@@ -78,8 +81,7 @@ def planned_cache_too_small(gpus: Gpus | Missing, plan: GpuMemory) -> Iterator[F
         certain = card.cache_high_bytes < card.needed_bytes
         between = f"{size(max(card.cache_low_bytes, 0))} to {size(max(card.cache_high_bytes, 0))}"
         yield Finding(
-            f"{serving.model} in {serving.precision} leaves {between} on each of {counted(serving.ranks, 'GPU')} for "
-            f"the cache; {counted(card.users, 'request')} of {card.least_tokens:,} tokens "
+            f"{serving.model} in {serving.precision} leaves {between} on {_cards(serving)} for the cache; {counted(card.users, 'request')} of {card.least_tokens:,} tokens "
             f"need{'s' * (card.users == 1)} {size(card.needed_bytes)}",
             measured={
                 "cache_bytes": card.cache_bytes,

@@ -109,6 +109,8 @@ def test_mem031_says_what_is_left_and_what_is_needed(run_check: Any, planned: An
     )
     (one,) = run_check("MEM031", planned({**card, "users": 1})).findings
     assert one.message.endswith("1 request of 16,384 tokens needs 16.0 GiB")
+    (alone,) = run_check("MEM031", planned(card, tp=1)).findings
+    assert "leaves 0 KiB to 2.0 GiB on one GPU for the cache" in alone.message
 
 
 @pytest.mark.parametrize("code", ["MEM030", "MEM031", "MEM034"])
