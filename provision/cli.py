@@ -168,6 +168,7 @@ def doctor(
         strict=strict,
         baseline=before is not None,
         spec_path=str(spec_path or "provision.toml"),
+        serving=seen.serving,
     )
     _emit(formats.write(form, shown, layout.PLAIN if output else out.style()), output)
     ctx.exit(check.exit_code(results, strict))

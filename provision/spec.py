@@ -1,7 +1,9 @@
 """``provision.toml``: what the user wants. Read strictly: an unknown key or a wrong type is refused with its path.
 
 [machine]    name = "gpu-07"                 # shown in reports; the host name where it is left out
-[model]      name = "bundled"
+[model]      name = "bundled"                # or a published name, or a folder; for those also, all may be left out:
+             quantization = "fp8"  context = 32768  users = 8  kv_cache_dtype = "fp8"
+             engine = "vllm==0.33.0"  gpu_memory_utilization = 0.9  tp = 2  pp = 1  dp = 1
 [image]      repository = "provision/smoke"  base = "auto"   labels = { team = "ml" }
 [expect]     gpus = 8   driver = "580"   memory_gib = 500       # what the machine must have: a card that vanished is a finding
              gpu_model = "H100"  link_width = 16  nvlinks = 18  gpu_memory_bytes = 80000000000
@@ -25,6 +27,12 @@ from provision.record import record
 
 # What the engine accepts as a repository name (distribution's reference grammar, lower-case path components).
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*(?:/[a-z0-9]+(?:[._-][a-z0-9]+)*)*")
+BUNDLED = "bundled"
+ENGINES = ("sglang", "transformers", "vllm")
+_ENGINE = re.compile(r"([a-z]+)(?:==([0-9][0-9A-Za-z.+-]{0,39}))?")
+_KV_DTYPES = ("auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2")
+# The most of each: what no machine and no model comes near, so that a slip of the keyboard is refused.
+_MOST = {"context": 100_000_000, "users": 1_000_000, "tp": 1024, "pp": 256, "dp": 1024}
 _DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 
 
@@ -37,9 +45,24 @@ class MachineSpec:
 
 @record
 class ModelSpec:
-    """``name``: the model the machine is meant for. ``bundled`` is the tiny one the proofs use."""
+    """``name``: the model the machine is meant for: ``bundled`` (the tiny one the proofs use), a published name or a folder.
 
-    name: str = "bundled"
+    The rest is how it is to be served, and is left out with ``bundled``. ``context``: tokens that each of ``users``
+    requests may have. ``engine``: its name, and ``==VERSION`` where it matters. ``gpu_memory_utilization``: the share of a
+    card, the engine's own if left out. ``tp``, ``pp``, ``dp``: ways of tensor, pipeline and data parallelism; where
+    ``tp`` and ``pp`` are left out the plan chooses them.
+    """
+
+    name: str = BUNDLED
+    quantization: str | None = None
+    context: int | None = None
+    users: int | None = None
+    kv_cache_dtype: str = "auto"
+    engine: str = "vllm"
+    gpu_memory_utilization: float | None = None
+    tp: int | None = None
+    pp: int | None = None
+    dp: int | None = None
 
 
 @record
@@ -160,6 +183,7 @@ def check_values(spec: Spec) -> None:
     for key in spec.image.labels:
         if not key or key.startswith("io.provision."):
             raise Refused(f"image.labels: expected a key outside io.provision., got {key!r}")
+    _check_model(spec.model)
     if not re.fullmatch(r"/[A-Za-z0-9._/-]+", spec.state_folder) or ".." in spec.state_folder.split("/"):
         raise Refused(f"state_folder: expected an absolute path of plain characters, got {spec.state_folder!r}")
     for i, entry in enumerate(spec.accept):
@@ -167,6 +191,42 @@ def check_values(spec: Spec) -> None:
             raise Refused(f"accept[{i}].reason: expected a reason; it is shown with every report")
         if entry.expires and not _is_day(entry.expires):
             raise Refused(f"accept[{i}].expires: expected a day such as 2027-05-31, got {entry.expires!r}")
+
+
+def _check_model(model: ModelSpec) -> None:
+    """What can be said of ``[model]`` without looking the model up."""
+    if not model.name.strip():
+        raise Refused(f"model.name: expected {BUNDLED}, a published model's name or its folder, got {model.name!r}")
+    if model.name == BUNDLED:
+        given = [f.name for f in dataclasses.fields(model)[1:] if getattr(model, f.name) != f.default]
+        if given:
+            raise Refused(f"model.{given[0]}: goes with a published model or a folder; model.name is {BUNDLED!r}")
+    for key, most in _MOST.items():
+        value = getattr(model, key)
+        if value is not None and not 1 <= value <= most:
+            raise Refused(f"model.{key}: expected a whole number from 1 to {most}, got {value}")
+    share = model.gpu_memory_utilization
+    if share is not None and not 0.01 <= share <= 1:
+        raise Refused(f"model.gpu_memory_utilization: expected a share of the card from 0.01 to 1, got {share}")
+    engine = _ENGINE.fullmatch(model.engine)
+    if not engine or engine[1] not in ENGINES:
+        near = codec.nearest(engine[1] if engine else model.engine.partition("=")[0].lower(), ENGINES)
+        raise Refused(
+            f"model.engine: expected one of {', '.join(ENGINES)}, or vllm==0.33.0; got {model.engine!r}{near}"
+        )
+    if model.kv_cache_dtype not in _KV_DTYPES:
+        near = codec.nearest(model.kv_cache_dtype, _KV_DTYPES)
+        raise Refused(
+            f"model.kv_cache_dtype: expected one of {', '.join(_KV_DTYPES)}; got {model.kv_cache_dtype!r}{near}"
+        )
+    if model.quantization is not None:
+        from provision.fit import precision  # only for who asks: the start-up budget
+
+        try:
+            precision.named(model.quantization)
+        except UsageError as error:
+            near = codec.nearest(model.quantization.lower(), precision.PRECISIONS)
+            raise Refused(f"model.quantization: {error.message}{near}") from None
 
 
 def _is_day(text: str) -> bool:

@@ -16,6 +16,7 @@ from provision.plan.cuda import Cuda
 from provision.plan.dependencies import Dependencies
 from provision.plan.fragmentation import Fragmentation
 from provision.plan.gpu_memory import GpuMemory
+from provision.plan.gpu_memory.serving import CardUse, Serving
 from provision.plan.isolation import Isolation
 from provision.plan.latency import Latency
 from provision.plan.promise import Promise
@@ -70,7 +71,7 @@ def make(snapshot: Snapshot, spec: Spec, previous: Plan | None = None) -> Plan:
     cuda = Cuda.desire(snapshot, spec)
     dependencies = Dependencies.desire(snapshot, spec, cuda, Audit.desire())
     sections: dict[str, Any] = {
-        "gpu_memory": GpuMemory.desire(cuda),
+        "gpu_memory": GpuMemory.desire(snapshot, spec, cuda),
         "storage": Storage.desire(spec, cuda),
         "cuda": cuda,
         "dependencies": dependencies,
@@ -97,6 +98,7 @@ __all__ = [
     "SCHEMA",
     "SECTIONS",
     "Audit",
+    "CardUse",
     "Cuda",
     "Dependencies",
     "Fragmentation",
@@ -106,6 +108,7 @@ __all__ = [
     "Plan",
     "Promise",
     "Rollout",
+    "Serving",
     "Storage",
     "make",
     "sections",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ planning: Any = importlib.util.module_from_spec(SPEC)
 sys.modules["planning"] = planning
 SPEC.loader.exec_module(planning)
 
+BUNDLED = Path(plan.__file__).parents[1] / "payload/smoke/model"
 HOSTILE = [
     'it\'s "quoted"',
     "{{ 7 * 7 }}",
@@ -72,9 +74,11 @@ def test_every_file_of_the_manifest_is_there_and_names_its_section(tmp_path: Pat
 def test_a_hostile_name_or_label_comes_out_as_data(tmp_path: Path, value: str) -> None:
     import yaml
 
+    folder = tmp_path / "models" / value  # a model that is neither published nor there is refused
+    shutil.copytree(BUNDLED, folder)
     hostile = made(
         machine=spec.MachineSpec(name=value),
-        model=spec.ModelSpec(name=value),
+        model=spec.ModelSpec(name=str(folder)),
         image=spec.ImageSpec(labels={"team": value}),
     )
     render.render(hostile, tmp_path)
