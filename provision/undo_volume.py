@@ -20,7 +20,7 @@ def steps(host: Host, before: VolumeBefore | None, kept: list[str]) -> tuple[dic
         return {}, ()
     now = volume.look(host, before.volume)
     plan = before.volume
-    if before.filesystem:
+    if before.array or before.filesystem:  # an array that did not run then may have held anything
         placed = tuple(sorted(set(now.placed) - set(before.placed)))
         goes = {"forget": False, "stop": False} if now.mounted and not before.mounted else {}
         return ({**codec.dump(plan), **goes} if goes else {}), placed
@@ -36,7 +36,7 @@ def steps(host: Host, before: VolumeBefore | None, kept: list[str]) -> tuple[dic
         reason = f"the volume of {plan.mount_point} holds {count} files that are not of this run"
     if reason:
         kept.append(f"{reason}: what is on its disks stays; to reach it: {back}")
-    return {**codec.dump(plan), "forget": not reason, "stop": not before.array}, ()
+    return {**codec.dump(plan), "forget": not reason, "stop": bool(plan.array_uuid)}, ()
 
 
 def folders(before: VolumeBefore | None) -> set[str]:

@@ -100,6 +100,8 @@ def place(source: Path, folder: Path, name: str, wanted: str) -> str:
         raise Refused(f"{source} has SHA-256 {found}, not {wanted} as provision.toml says; it was not put in place")
     part.replace(target)
     sync(target.parent)
+    if kept:
+        sys.stderr.write(f"went on after {kept} bytes that an interrupted run had copied\n")
     write_record(folder, {**record, name: stamp(target, wanted)})
     return f"went on after {kept} bytes" if kept else "copied"
 

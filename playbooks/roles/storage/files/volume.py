@@ -205,7 +205,7 @@ def make(plan: Plan) -> list[str]:
     """Array and file system, each where it is not there yet."""
     disks = find(plan)
     goes = may_be_taken(plan, disks)
-    done = []
+    done: list[str] = []
     if plan["array_uuid"]:
         device, done = whole_array(plan, disks)
     else:
