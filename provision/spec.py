@@ -284,9 +284,10 @@ def _check_model(model: PlacedModel) -> None:
     if not model.sha256:
         raise Refused("storage.model.sha256: expected each file with its SHA-256; sha256sum prints them")
     for name, digest in model.sha256.items():
-        parts = name.split("/")
-        if not name or "" in parts or any(p.startswith(".") for p in parts):
-            raise Refused(f"storage.model.sha256: expected paths of files below source, none hidden, got {name!r}")
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+@=-]*(/[A-Za-z0-9_][A-Za-z0-9._+@=-]*)*", name):
+            raise Refused(
+                f"storage.model.sha256: expected paths of files below source, of plain characters, none hidden, got {name!r}"
+            )
         if not re.fullmatch(r"[0-9a-f]{64}", digest):
             raise Refused(f"storage.model.sha256.{name}: expected 64 lower-case hex digits, got {digest!r}")
 
