@@ -30,7 +30,9 @@ def steps(host: Host, before: VolumeBefore | None, kept: list[str]) -> tuple[dic
     if plan.array_uuid:
         back = f"mdadm --assemble --scan --uuid={plan.mdadm_uuid}; {back}"
     reason = ""
-    if now.filesystem and not now.mounted:
+    if not now.filesystem and not now.blank:
+        reason = "the array does not run, or holds a file system that is not of this run"
+    elif now.filesystem and not now.mounted:
         reason = f"{plan.mount_point} is not mounted, so that what the volume holds cannot be seen"
     elif now.filesystem and (count := volume.others(host, plan)):
         reason = f"the volume of {plan.mount_point} holds {count} files that are not of this run"

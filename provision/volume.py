@@ -24,12 +24,13 @@ OWN_FILES = (".provision-placed.json", "lost+found")
 class VolumeState:
     """``disks``: those that were found, in the plan's order. ``array``, ``filesystem``: there, known by the plan's UUIDs.
 
-    ``mounted``: it is what the mount point shows. ``placed``: those of the model's files that are there.
+    ``blank``: the array runs and nothing is on it yet. ``mounted``: it is what the mount point shows. ``placed``: those of the model's files that are there.
     """
 
     disks: tuple[DiskContent, ...]
     missing: tuple[str, ...]
     array: bool
+    blank: bool
     filesystem: bool
     mounted: bool
     placed: tuple[str, ...]
@@ -64,6 +65,7 @@ def look(host: Host, volume: Volume) -> VolumeState:
         disks=disks,
         missing=tuple(name for name, disk in found if disk is None),
         array=bool(volume.array_uuid) and any(disk.member_of == volume.array_uuid for disk in disks),
+        blank=any(one.uuid == volume.array_uuid and one.filesystem is None for one in seen.arrays),
         filesystem=bool(device),
         mounted=mounted,
         placed=tuple(_placed(host, volume)) if mounted else (),
