@@ -24,7 +24,9 @@ OWN_FILES = (".provision-placed.json", "lost+found")
 class VolumeState:
     """``disks``: those that were found, in the plan's order. ``array``, ``filesystem``: there, known by the plan's UUIDs.
 
-    ``blank``: the array runs and nothing is on it yet. ``mounted``: it is what the mount point shows. ``placed``: those of the model's files that are there.
+
+    ``blank``: the array runs and nothing is on it yet. ``mounted``: it is what the mount point shows. ``placed``: those of
+    the model's files that are there.
     """
 
     disks: tuple[DiskContent, ...]

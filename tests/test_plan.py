@@ -198,7 +198,7 @@ def test_fstab_is_kept_and_gets_our_line_once() -> None:
     made = volume()
     assert made.fstab.startswith(FSTAB)
     (line,) = (one for one in made.fstab.splitlines() if "/srv/models" in one)
-    assert line == (f"UUID={made.filesystem_uuid} /srv/models xfs noatime,nofail,x-systemd.device-timeout=30s 0 0")
+    assert line == (f"UUID={made.filesystem_uuid} /srv/models xfs noatime,nofail,x-systemd.device-timeout=5min 0 0")
     elsewhere = spec.Spec(storage=dataclasses.replace(VOLUME, mount_point="/data"))
     moved = plan.make(machine(FileSystemTable=table(made.fstab + "LABEL=x /x ext4 defaults 0 2\n")), elsewhere)
     assert moved.storage.volume is not None

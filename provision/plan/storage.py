@@ -15,8 +15,10 @@ from provision.spec import PlacedModel, Spec, StorageSpec
 BY_ID = "/dev/disk/by-id/"
 MARK = "# provision: the volume for weights (plan section storage). It is changed and taken back by provision alone."
 # noatime: reading weights must not write. nofail: a machine whose model disk is broken still starts, so that somebody can
-# log in and look. device-timeout: systemd otherwise waits 90 s for a disk that is gone (systemd.mount(5)).
-MOUNT_OPTIONS = ("noatime", "nofail", "x-systemd.device-timeout=30s")
+# log in and look. device-timeout: with nofail nobody waits for the disk, and a shelf of disks takes minutes to spin up;
+# systemd gives up after 90 s (systemd.mount(5)), and 30 s were too short for a disk of an emulated machine on a busy host
+# (2026-11-24).
+MOUNT_OPTIONS = ("noatime", "nofail", "x-systemd.device-timeout=5min")
 _CHECKED_AT_START = {
     "ext4": 2,
     "xfs": 0,

@@ -285,6 +285,12 @@ def remove(plan: Plan) -> list[str]:
     """Unmount; where ``stop`` says so stop the array; where ``forget`` does take the superblocks away: only the plan's own."""
     done = []
     device = device_of(plan)
+    if plan["forget"]:
+        wanted = (plan["filesystem"], plan["filesystem_uuid"])
+        if device is None and plan["array_uuid"] and any(disk.is_ours(plan) for disk in find(plan, all_there=False)):
+            raise Refused("the array does not run, so that what it holds cannot be seen; its superblocks stay")
+        if device is not None and set(signatures(device)) - {wanted}:
+            raise Refused(f"{device} holds what this plan did not put there; it stays")
     if device is not None and mounted_on(plan["mount_point"]) == numbers(device):
         run("umount", plan["mount_point"])
         done.append(f"unmounted {plan['mount_point']}")
