@@ -14,7 +14,7 @@ import tomllib
 from provision import check, codec
 from provision.cli import main
 from provision.reading import FORMATS
-from provision.spec import Spec
+from provision.spec import Spec, check_values
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,9 +70,12 @@ def test_every_doctor_command_shown_is_one(document: str) -> None:
 
 
 def test_the_readmes_provision_toml_is_one() -> None:
-    (written,) = re.findall(r"^```toml\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    written, volume = re.findall(r"^```toml\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     spec = codec.load(Spec, {**tomllib.loads(written), "accept": ()})
     assert spec.expect.gpus == 8
+    shown = codec.load(Spec, tomllib.loads(volume.replace("…64 hex digits…", "0" * 64)))
+    check_values(shown)
+    assert shown.storage.model is not None and len(shown.storage.disks) == 2
     check.load()
     assert {entry["code"] for entry in tomllib.loads(written)["accept"]} <= set(check.CHECKS)
 

@@ -19,6 +19,13 @@ def _volume(plan: Storage) -> Volume:
     return plan.volume
 
 
+def _seen(contents: DiskContents | Absent | Missing) -> DiskContents:
+    """After ``_volume``: where none is planned, nobody has to look."""
+    if not isinstance(contents, DiskContents):
+        raise Missing(contents.reason)
+    return contents
+
+
 def _found(contents: DiskContents, name: str) -> list[DiskContent]:
     return [disk for disk in contents.disks if disk.serial == name or f"{BY_ID}{name}" in disk.by_id]
 
@@ -34,7 +41,7 @@ def _device(contents: DiskContents, volume: Volume) -> str | None:
 
 
 @check("STO080", ERROR, cause="planned-disk-missing")
-def planned_disk_missing(contents: DiskContents, plan: Storage) -> Iterator[Finding]:
+def planned_disk_missing(contents: DiskContents | Absent | Missing, plan: Storage) -> Iterator[Finding]:
     """A disk that the plan names is not here.
 
     It was pulled, died, sits behind a controller that died, or its serial number was mistyped. A RAID 0 without one of its
@@ -48,8 +55,9 @@ def planned_disk_missing(contents: DiskContents, plan: Storage) -> Iterator[Find
     STO-P1: the weights load within the planned time.
     """
     for name in _volume(plan).disks:
-        if not _found(contents, name):
-            here = sorted(disk.serial for disk in contents.disks if disk.serial)
+        seen = _seen(contents)
+        if not _found(seen, name):
+            here = sorted(disk.serial for disk in seen.disks if disk.serial)
             yield Finding(
                 f"no disk here is {name}; the plan's volume needs it",
                 measured={"serials": here},
@@ -59,7 +67,7 @@ def planned_disk_missing(contents: DiskContents, plan: Storage) -> Iterator[Find
 
 
 @check("STO081", ERROR, cause="planned-disk-not-free")
-def planned_disk_holds_something_else(contents: DiskContents, plan: Storage) -> Iterator[Finding]:
+def planned_disk_holds_something_else(contents: DiskContents | Absent | Missing, plan: Storage) -> Iterator[Finding]:
     """A disk that the plan names holds something that the plan did not put there.
 
     Nothing is taken from anybody by mistake: `provision up` stops at such a disk, whatever else was allowed. A disk named
@@ -73,7 +81,7 @@ def planned_disk_holds_something_else(contents: DiskContents, plan: Storage) -> 
     None of its own: a disk that is refused is left as it is.
     """
     volume = _volume(plan)
-    known = [disk for name in volume.disks for disk in _found(contents, name)]
+    known = [disk for name in volume.disks for disk in _found(_seen(contents), name)]
     for disk in known:
         planned = (
             disk.member_of == volume.array_uuid if volume.array_uuid else disk.filesystem_uuid == volume.filesystem_uuid
@@ -91,7 +99,7 @@ def planned_disk_holds_something_else(contents: DiskContents, plan: Storage) -> 
 
 
 @check("STO082", ERROR, cause="planned-volume-not-there")
-def planned_array_not_whole(contents: DiskContents, plan: Storage) -> Iterator[Finding]:
+def planned_array_not_whole(contents: DiskContents | Absent | Missing, plan: Storage) -> Iterator[Finding]:
     """The planned RAID 0 is not running with all of its disks.
 
     A RAID 0 has no spare: with a member missing it does not start, and a machine that was never brought to its plan has none.
@@ -106,9 +114,9 @@ def planned_array_not_whole(contents: DiskContents, plan: Storage) -> Iterator[F
     volume = _volume(plan)
     if not volume.array_uuid:
         raise NotApplicable("the planned volume is a single disk")
-    found = _array(contents, volume)
+    found = _array(_seen(contents), volume)
     here = found.members if found else ()
-    wanted = [disk.name for name in volume.disks for disk in _found(contents, name)]
+    wanted = [disk.name for name in volume.disks for disk in _found(_seen(contents), name)]
     if len(here) < len(volume.disks) or set(wanted) - set(here):
         state = (
             f"{found.name} has {counted(len(here), 'member')}: {listed(here) or 'none'}"
@@ -128,7 +136,9 @@ def planned_array_not_whole(contents: DiskContents, plan: Storage) -> Iterator[F
 
 
 @check("STO083", ERROR, cause="planned-volume-not-there")
-def planned_mount_missing(contents: DiskContents, mounts: Mounts, plan: Storage) -> Iterator[Finding]:
+def planned_mount_missing(
+    contents: DiskContents | Absent | Missing, mounts: Mounts, plan: Storage
+) -> Iterator[Finding]:
     """The planned volume is not mounted where it should be.
 
     The folder below is then an empty one on the system's own disk: an engine finds no model there, or downloads one and fills
@@ -142,7 +152,7 @@ def planned_mount_missing(contents: DiskContents, mounts: Mounts, plan: Storage)
     """
     volume = _volume(plan)
     there = next((one for one in mounts.mounts if one.mount_point == volume.mount_point), None)
-    device = _device(contents, volume)
+    device = _device(_seen(contents), volume)
     wanted = f"{volume.filesystem} {volume.filesystem_uuid}"
     measured = {"source": there.source if there else None, "filesystem": there.filesystem if there else None}
     if there is None:
@@ -161,7 +171,7 @@ def planned_mount_missing(contents: DiskContents, mounts: Mounts, plan: Storage)
 
 @check("STO084", WARNING, cause="slow-storage")
 def planned_read_ahead_differs(
-    contents: DiskContents, queues: BlockQueues | Absent | Missing, plan: Storage
+    contents: DiskContents | Absent | Missing, queues: BlockQueues | Absent | Missing, plan: Storage
 ) -> Iterator[Finding]:
     """The volume's read-ahead is not the planned one.
 
@@ -177,7 +187,7 @@ def planned_read_ahead_differs(
     volume = _volume(plan)
     if volume.read_ahead_kib is None:
         raise NotApplicable("no read-ahead is planned (read_ahead_kib)")
-    device = _device(contents, volume)
+    device = _device(_seen(contents), volume)
     if device is None:
         raise NotApplicable("the volume is not there")
     if not isinstance(queues, BlockQueues):

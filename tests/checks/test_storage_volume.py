@@ -88,7 +88,9 @@ def test_a_volume_as_planned_is_well(say: Any, code: str) -> None:
 
 @pytest.mark.parametrize("code", CODES)
 def test_no_volume_is_planned(run_check: Any, a: Any, code: str) -> None:
-    assert run_check(code, WHOLE, *around(a, None)).outcome == "skipped"
+    for contents in (WHOLE, {DiskContents: Missing("closed")}):
+        assert run_check(code, contents, *around(a, None)).outcome == "skipped"
+    assert run_check(code, {DiskContents: Absent("lsblk is not installed")}, *around(a, VOLUME)).outcome == "unknown"
 
 
 def test_sto080_names_the_disk_that_is_not_here(say: Any) -> None:
