@@ -50,18 +50,27 @@ DISK_BYTES = 1 << 30
 
 @dataclasses.dataclass(frozen=True)
 class Drive:
-    """An empty disk. ``options`` go to QEMU's ``-drive``: ``throttling.bps-read=104857600`` makes it a slow one."""
+    """An empty disk, or one with an ext4 of that ``label`` and one file, ``precious``, in it.
+
+    ``options`` go to QEMU's ``-drive``: ``throttling.bps-read=104857600`` makes it a slow one.
+    """
 
     kind: Literal["nvme", "rotating"]
     serial: str
     size_bytes: int = DISK_BYTES
     options: str = ""
+    label: str = ""
 
     def arguments(self, folder: Path) -> tuple[str, ...]:
         """What QEMU is told; the file is made in ``folder``."""
         file = folder / f"{self.kind}-{self.serial}.img"
         with file.open("wb") as empty:
             empty.truncate(self.size_bytes)
+        if self.label:
+            tree = folder / f"on-{self.serial}"
+            tree.mkdir()
+            (tree / "precious").write_text("precious\n")
+            subprocess.run(["mke2fs", "-q", "-t", "ext4", "-L", self.label, "-d", str(tree), str(file)], check=True)
         more = f",{self.options}" if self.options else ""
         drive = f"file={file},format=raw,cache=unsafe,if=none,id=drive-{self.serial}{more}"
         device = {"nvme": "nvme", "rotating": "scsi-hd,rotation_rate=7200"}[self.kind]

@@ -15,7 +15,7 @@ import pytest
 from .conftest import Drive, booted
 
 pytestmark = [pytest.mark.vm, pytest.mark.vm_long]
-DISKS = (Drive("nvme", "stripe0"), Drive("nvme", "stripe1"), Drive("rotating", "turning"))
+DISKS = (Drive("nvme", "stripe0"), Drive("nvme", "stripe1"), Drive("rotating", "turning", label="mine"))
 VOLUME = "/opt/tool/checkout/playbooks/roles/storage/files/volume.py"
 # Large enough that its copy can be broken off in the middle: 96 MiB took seconds under emulation (2026-11-24).
 WEIGHTS_BYTES = 96 << 20
@@ -94,7 +94,6 @@ def is_there(vm: Any) -> None:
 def test_a_disk_that_holds_something_is_left_as_it_is(vm: Any) -> None:
     vm.before = {"files": vm.run(FILES).stdout.splitlines(), "packages": vm.run(PACKAGES).stdout.splitlines()}
     vm.fstab = vm.run("cat /etc/fstab").stdout
-    vm.run("mkfs.ext4 -q -L mine /dev/sda && mount /dev/sda /mnt && echo precious > /mnt/file && umount /mnt")
     first = vm.run("sha256sum < /dev/sda").stdout
     wish(vm, "stripe0", "turning")
     vm.provision("plan")
@@ -118,12 +117,12 @@ def test_the_last_look_refuses_it_too(vm: Any) -> None:
     vm.run("mount /dev/sda /mnt")
     refused = vm.run(make.format(VOLUME, json.dumps({**volume, "wipe": ["turning"]})), check=False)
     assert refused.returncode == 1 and "is in use" in refused.stderr
-    assert vm.run("cat /mnt/file; umount /mnt").stdout == "precious\n"
+    assert vm.run("cat /mnt/precious; umount /mnt").stdout == "precious\n"
     assert vm.run("wipefs --no-act /dev/nvme0n1").stdout == ""
 
 
 def test_what_would_be_destroyed_is_shown_and_needs_a_yes(vm: Any) -> None:
-    vm.run("mkfs.ext4 -q -L old /dev/nvme1n1")
+    vm.run("mkswap -L old /dev/nvme1n1")
     wish(vm, "stripe0", "stripe1", wipe=("stripe1",))
     vm.provision("plan")
     asked = vm.provision("apply --only storage --yes", check=False)
@@ -132,7 +131,7 @@ def test_what_would_be_destroyed_is_shown_and_needs_a_yes(vm: Any) -> None:
         "stripe0 (QEMU NVMe Ctrl, 1.1 GB, /dev/nvme0n1)  make it part of a RAID 0 of 2 disks; nothing is on it"
         in asked.stdout
     )
-    assert 'DESTROY what it holds (ext4 "old" on nvme1n1) and make it part of a RAID 0' in asked.stdout
+    assert 'DESTROY what it holds (swap "old" on nvme1n1) and make it part of a RAID 0' in asked.stdout
     assert vm.run("blkid --output value --match-tag LABEL /dev/nvme1n1").stdout == "old\n"
 
 
@@ -204,7 +203,7 @@ def test_undoing_the_run_that_made_it_gives_the_machine_back(vm: Any) -> None:
     assert vm.run("wipefs --no-act /dev/nvme0n1 /dev/nvme1n1").stdout == ""
     assert vm.run("cat /etc/fstab").stdout == vm.fstab
     assert vm.run("findmnt /srv/models", check=False).returncode == 1
-    assert "precious" in vm.run("mount /dev/sda /mnt && cat /mnt/file; umount /mnt").stdout
+    assert "precious" in vm.run("mount /dev/sda /mnt && cat /mnt/precious; umount /mnt").stdout
     assert vm.run(PACKAGES).stdout.splitlines() == vm.before["packages"]
     now = vm.run(FILES).stdout.splitlines()
     differ = set(now) ^ set(vm.before["files"])
