@@ -1,6 +1,6 @@
 """A volume for weights on a server with systemd: two NVMe disks and a rotating one. The tests stand in this order.
 
-Alone: ``make test-vm PYTEST_ARGS=tests/vm/test_volume.py``.
+Alone: ``make test-vm VM_TESTS=tests/vm/test_volume.py``.
 """
 
 from __future__ import annotations
