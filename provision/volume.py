@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from provision.errors import ChangeError, ConsentNeeded
 from provision.fact import Absent, Missing
-from provision.facts.contents import BY_ID, DiskContent, DiskContents, disk_contents
+from provision.facts.contents import BY_ID, DiskContent, DiskContents
+from provision.facts.contents import look as look_at_disks
 from provision.facts.reading import whole
 from provision.host import Host
 from provision.plan.storage import Volume
@@ -53,7 +54,7 @@ class VolumeBefore:
 def look(host: Host, volume: Volume) -> VolumeState:
     """Raises ``ChangeError`` where the disks cannot be looked at."""
     try:
-        seen = disk_contents(host)
+        seen = look_at_disks(host, SLOW_SECONDS)
     except (Absent, Missing) as reason:
         raise ChangeError(f"the disks of storage.disks cannot be looked at: {reason.reason}", "lsblk") from None
     found = [(name, named(seen, name)) for name in volume.disks]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from provision.fact import Absent, Missing, fact, probe
-from provision.host import Host
+from provision.host import DEADLINE_SECONDS, Host
 from provision.record import record
 
 COLUMNS = "NAME,MAJ:MIN,TYPE,SIZE,MODEL,SERIAL,FSTYPE,LABEL,UUID,PTTYPE,MOUNTPOINT"
@@ -54,7 +54,12 @@ def disk_contents(host: Host) -> DiskContents:
 
     Sources: ``lsblk`` (from udev's database, and for root without udev by reading the disk), ``/dev/disk/by-id``.
     """
-    said = host.run("lsblk", "--json", "--bytes", "--output", COLUMNS)
+    return look(host)
+
+
+def look(host: Host, seconds: float = DEADLINE_SECONDS) -> DiskContents:
+    """The same for whoever is about to change a disk, and rather waits: a busy machine took more than two seconds."""
+    said = host.run("lsblk", "--json", "--bytes", "--output", COLUMNS, timeout=seconds)
     try:
         rows: list[dict[str, Any]] = json.loads(said)["blockdevices"]
     except (ValueError, KeyError, TypeError):

@@ -40,6 +40,12 @@ def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
                 f"cd /root/{NAME} && sha256sum model.safetensors sub/config.json"
             ).stdout.splitlines()
         )
+        machine.run("mkswap -L old /dev/nvme1n1")
+        machine.before = {
+            "files": machine.run(FILES).stdout.splitlines(),
+            "packages": machine.run(PACKAGES).stdout.splitlines(),
+        }
+        machine.fstab = machine.run("cat /etc/fstab").stdout
         yield machine
 
 
@@ -92,8 +98,6 @@ def is_there(vm: Any) -> None:
 
 
 def test_a_disk_that_holds_something_is_left_as_it_is(vm: Any) -> None:
-    vm.before = {"files": vm.run(FILES).stdout.splitlines(), "packages": vm.run(PACKAGES).stdout.splitlines()}
-    vm.fstab = vm.run("cat /etc/fstab").stdout
     first = vm.run("sha256sum < /dev/sda").stdout
     wish(vm, "stripe0", "turning")
     vm.provision("plan")
@@ -122,7 +126,6 @@ def test_the_last_look_refuses_it_too(vm: Any) -> None:
 
 
 def test_what_would_be_destroyed_is_shown_and_needs_a_yes(vm: Any) -> None:
-    vm.run("mkswap -L old /dev/nvme1n1")
     wish(vm, "stripe0", "stripe1", wipe=("stripe1",))
     vm.provision("plan")
     asked = vm.provision("apply --only storage --yes", check=False)
@@ -136,8 +139,10 @@ def test_what_would_be_destroyed_is_shown_and_needs_a_yes(vm: Any) -> None:
 
 
 def test_a_copy_that_was_broken_off_leaves_its_part(vm: Any) -> None:
+    wish(vm, "stripe0", "stripe1", wipe=("stripe1",))
+    vm.provision("plan")
     part = f"/srv/models/{NAME}/.model.safetensors.part"
-    watch = f"while ! [ -s {part} ]; do sleep 0.05; done; pkill -KILL -f 'place_model.py /root/{NAME}'"
+    watch = f"while ! [ -s {part} ]; do sleep 0.3; done; pkill -KILL -f 'place_model.py /root/{NAME}'"
     vm.run(f'(timeout 1400 sh -c "{watch}" >/dev/null 2>&1 &)')
     broken = vm.provision(YES, check=False)
     assert broken.returncode == 4, broken.stdout + broken.stderr
@@ -155,14 +160,6 @@ def test_the_next_run_goes_on_from_there(vm: Any) -> None:
     is_there(vm)
 
 
-def test_planning_and_applying_again_changes_nothing(vm: Any) -> None:
-    before = json.loads(vm.run("cat /root/.provision/fresh/latest/plan.json").stdout)
-    vm.provision("plan")
-    assert json.loads(vm.run("cat /root/.provision/fresh/latest/plan.json").stdout) == before
-    done = vm.provision("apply --only storage --yes")
-    assert changed(vm) == [] and "changed=0, failures=0" in done.stdout
-
-
 def test_it_comes_back_with_the_machine_and_the_doctor_is_quiet(vm: Any) -> None:
     vm.reboot()
     is_there(vm)
@@ -171,6 +168,14 @@ def test_it_comes_back_with_the_machine_and_the_doctor_is_quiet(vm: Any) -> None
         ("STO080", "STO081", "STO082", "STO083", "STO084"), "ok"
     )
     assert not [code for code, (outcome, _) in found.items() if outcome == "crashed"]
+
+
+def test_planning_and_applying_again_changes_nothing(vm: Any) -> None:
+    before = json.loads(vm.run("cat /root/.provision/fresh/latest/plan.json").stdout)
+    vm.provision("plan")
+    assert json.loads(vm.run("cat /root/.provision/fresh/latest/plan.json").stdout) == before
+    done = vm.provision("apply --only storage --yes")
+    assert changed(vm) == [] and "changed=0, failures=0" in done.stdout
 
 
 def test_what_differs_from_the_plan_is_found(vm: Any) -> None:
