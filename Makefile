@@ -70,8 +70,9 @@ fuzz: .venv-fuzz/.made  ## fuzz what reads pasted text, snapshots and checkpoint
 bench: .venv/.test .venv-smoke/.made  ## time provision against named peers in one run; writes docs/measured.md
 	@PROVISION_SMOKE_PYTHON="$(CURDIR)/.venv-smoke/bin/python" .venv/bin/python -m pytest tests/bench -q -s --run-bench
 
+VM_TESTS ?= tests/vm
 test-vm: .venv/.test  ## the roles on a server with systemd, in a virtual machine (many minutes under emulation)
-	@.venv/bin/python -m pytest tests/vm --run-vm --durations=0 $(PYTEST_ARGS)
+	@.venv/bin/python -m pytest $(VM_TESTS) --run-vm --durations=0 $(PYTEST_ARGS)
 
 locks: venv  ## make every lock again
 	@.venv/bin/provision lock

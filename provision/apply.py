@@ -13,6 +13,7 @@ from provision.errors import ChangeError, UsageError
 from provision.evidence import FileState
 from provision.fact import Absent, Missing, Snapshot
 from provision.facts.docker import DaemonJson
+from provision.facts.fstab import FileSystemTable
 from provision.host import Host, LocalHost
 from provision.leftovers import CHECK_PREFIX
 from provision.plan import Plan
@@ -23,6 +24,7 @@ from provision.render import Manifest
 SECTIONS = ("storage", "audit", "fragmentation", "isolation", "dependencies")
 # The state folder and the evidence go before every change, whatever else was asked for.
 ALWAYS = ("storage", "audit")
+SHARED = {"/etc/docker/daemon.json": DaemonJson, "/etc/fstab": FileSystemTable}
 
 
 @record
@@ -90,7 +92,8 @@ def apply(
     present = evidence.look(host, manifest, plan)
     before = evidence.take(host, run, plan, present, target_states(rendered, manifest))
     variables = _variables(rendered, run, before, manifest, snapshot, present)
-    tags = () if only is None else tuple(sorted({*ALWAYS, only}))
+    more = {"disks"} if only == "storage" else set()
+    tags = () if only is None else tuple(sorted({*ALWAYS, only, *more}))
     try:
         played = playbook.play("site.yml", rendered, run / "ansible", variables, results=run / "apply.jsonl", tags=tags)
     finally:
@@ -110,7 +113,7 @@ def check_mode(rendered: Path, plan: Plan, snapshot: Snapshot, host: Host | None
     host = host or LocalHost()
     manifest = read_manifest(rendered)
     present = evidence.look(host, manifest, plan)
-    skip: tuple[str, ...] = ("evidence",)
+    skip: tuple[str, ...] = ("evidence", "disks")  # disks are previewed from the plan and the disks themselves
     if not present.package_names.issuperset({"python3-apt", *plan.dependencies.packages}):
         skip += ("packages", "engine")
     with tempfile.TemporaryDirectory(prefix=CHECK_PREFIX, dir=rendered.parent) as folder:
@@ -161,7 +164,9 @@ def _variables(
 
 def _seen(destination: str, snapshot: Snapshot) -> str:
     """SHA-256 of a shared file as the facts saw it; "absent" where they saw none (Ansible reads ``!unsafe ""`` as null)."""
-    fact = snapshot.get(DaemonJson)
+    if destination not in SHARED:
+        raise ChangeError(f"{destination} is shared and no fact saw it", "provision facts")
+    fact: Any = snapshot.get(SHARED[destination])
     if isinstance(fact, Absent):
         return "absent"
     if isinstance(fact, Missing):

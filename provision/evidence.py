@@ -26,6 +26,8 @@ from provision.host import Host
 from provision.plan import Plan
 from provision.present import ENGINE_FOLDERS, FileState, Present, installed, look, state_of
 from provision.record import record
+from provision.volume import VolumeBefore
+from provision.volume import before as volume_before
 
 SCHEMA = 1
 SOCKET = "/run/docker.sock"
@@ -52,6 +54,7 @@ class Evidence:
     engine_answered: bool
     engine_enabled: bool
     docker_group: bool
+    volume: VolumeBefore | None = None  # None: none was planned
 
 
 @record
@@ -94,6 +97,7 @@ def take(host: Host, run: Path, plan: Plan, present: Present, wanted: Mapping[st
         engine_answered=engine_answers(host),
         engine_enabled=_enabled(host),
         docker_group=_has_docker_group(host),
+        volume=volume_before(plan.storage.volume, present.volume) if plan.storage.volume and present.volume else None,
     )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for destination, (state, content) in present.files.items():

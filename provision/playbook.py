@@ -28,7 +28,7 @@ from provision.record import record
 FOLDER = Path(__file__).with_name("playbooks")
 SAY_AFTER_SECONDS = 2.0
 SAY_AGAIN_SECONDS = 20.0
-Kind = Literal["package", "file", "folder", "unit", ""]
+Kind = Literal["package", "file", "folder", "unit", "disk", "mount", "model", ""]
 
 
 @record

@@ -12,6 +12,8 @@ from provision.host import Host
 from provision.plan import Plan
 from provision.record import record
 from provision.render import Manifest
+from provision.volume import VolumeState
+from provision.volume import look as look_at_volume
 
 SLOW_SECONDS = 30.0  # reading a few files and dpkg's list: 0.1 s on this project's machine; the rest is for slow disks
 # What the engine makes for itself when it runs. Taken back with the engine's package, where it was not there before. The
@@ -42,6 +44,7 @@ class Present:
     missing_folders: tuple[str, ...]
     packages: dict[str, str]
     residual_packages: tuple[str, ...]  # removed by somebody, their configuration kept
+    volume: VolumeState | None = None  # None: none is planned
 
     @property
     def package_names(self) -> frozenset[str]:
@@ -62,6 +65,9 @@ def look(host: Host, manifest: Manifest, plan: Plan) -> Present:
         *map(str, _ancestors(state)),
     }
     folders |= {f"{state}/runs", f"{state}/engine", *ENGINE_FOLDERS}
+    if plan.storage.volume:
+        place = plan.storage.volume.mount_point
+        folders |= {place, *map(str, _ancestors(place))}
     there = _stat(host, sorted({f.destination for f in manifest.files} | folders))
     files = {f.destination: _file(host, f.destination, there) for f in manifest.files if f.destination in there}
     packages, residual = installed(host)
@@ -70,6 +76,7 @@ def look(host: Host, manifest: Manifest, plan: Plan) -> Present:
         missing_folders=tuple(sorted(folders - there.keys())),
         packages=packages,
         residual_packages=residual,
+        volume=look_at_volume(host, plan.storage.volume) if plan.storage.volume else None,
     )
 
 

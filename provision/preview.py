@@ -17,6 +17,7 @@ from provision.facts.units import Units
 from provision.plan import Plan
 from provision.record import record
 from provision.render import Manifest, ManifestFile
+from provision.volume import destroyed, refuse, words
 
 NO_NEWLINE = "\\ No newline at end of file"
 
@@ -29,7 +30,7 @@ class Change:
     name that ``--allow`` must give first, or None. ``reason``: why it cannot be previewed, where ``previewable`` is false.
     """
 
-    kind: Literal["package", "file", "unit", "image", "folder"]
+    kind: Literal["package", "file", "unit", "image", "folder", "disk", "mount", "model"]
     what: str
     detail: str
     additive: bool = True
@@ -49,13 +50,14 @@ def preview(
     """Every change that applying ``plan`` would make, in the order of the roles.
 
     ``wanted``: destination to rendered text. ``present``: the files as they are (``evidence.look``). ``ours``: what
-    earlier runs put there, so that repairing it is not changing somebody else's.
+    earlier runs put there, so that repairing it is not changing somebody else's. Raises ``ConsentNeeded`` where a disk
+    that the volume needs is somebody's.
     """
     folders, files = tuple(_folders(plan, manifest, present)), tuple(_files(manifest, wanted, present, ours))
     packages = tuple(_packages(plan, present))
     engine_comes = any(p.what == plan.dependencies.engine for p in packages)
     unit = tuple(_engine(plan, snapshot, manifest, files, engine_comes))
-    return (*folders, *files, *packages, *unit, *_image(plan, snapshot, engine_comes))
+    return (*folders, *_volume(plan, present), *files, *packages, *unit, *_image(plan, snapshot, engine_comes))
 
 
 def _folders(plan: Plan, manifest: Manifest, present: Present) -> Iterator[Change]:
@@ -76,7 +78,7 @@ def _files(manifest: Manifest, wanted: Mapping[str, str], present: Present, ours
                 what=file.destination,
                 detail=unified(file.destination, before, after),
                 additive=not foreign,
-                needs="config" if foreign else None,
+                needs=_consent(file) if foreign else None,
             )
         elif state := _other_state(file, present):
             yield Change(
@@ -84,8 +86,44 @@ def _files(manifest: Manifest, wanted: Mapping[str, str], present: Present, ours
                 what=file.destination,
                 detail=state,
                 additive=not foreign,
-                needs="config" if foreign else None,
+                needs=_consent(file) if foreign else None,
             )
+
+
+def _consent(file: ManifestFile) -> str:
+    """What changing somebody else's file needs: a mount stands in fstab, so it is part of the same yes as its disks."""
+    return "disks" if file.destination == "/etc/fstab" else "config"
+
+
+def _volume(plan: Plan, present: Present) -> Iterator[Change]:
+    """The disks that are taken, with what is on them; then what is made on them."""
+    volume, now = plan.storage.volume, present.volume
+    if volume is None or now is None:
+        return
+    refuse(volume, now)
+    use = f"make it part of a RAID 0 of {len(volume.disks)} disks" if volume.array_uuid else "take it whole"
+    for disk, holds in destroyed(volume, now):
+        detail = (
+            f"DESTROY what it holds ({holds}) and {use}; that cannot be undone" if holds else f"{use}; nothing is on it"
+        )
+        yield Change(kind="disk", what=words(disk), detail=detail, additive=not holds, needs="disks")
+    if not now.filesystem:
+        yield Change(
+            kind="disk",
+            what=f"{volume.filesystem} {volume.filesystem_uuid}",
+            detail="make the file system",
+            needs="disks",
+        )
+    if not now.mounted:
+        detail = f"mount it by UUID with {','.join(volume.options)}"
+        yield Change(kind="mount", what=volume.mount_point, detail=detail, needs="disks")
+    ahead = volume.read_ahead_kib
+    if ahead is not None and now.read_ahead_kib != ahead:
+        was = f"{now.read_ahead_kib} -> " if now.read_ahead_kib is not None else ""
+        yield Change(kind="disk", what=f"read-ahead of {volume.mount_point}", detail=f"{was}{ahead} KiB")
+    if volume.model is not None and (absent := sorted(volume.model.sha256.keys() - set(now.placed))):
+        detail = f"place {len(absent)} files from {volume.model.source}, each by its SHA-256"
+        yield Change(kind="model", what=f"{volume.mount_point}/{volume.model.name}", detail=detail)
 
 
 def _other_state(file: ManifestFile, present: Present) -> str:

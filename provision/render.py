@@ -59,6 +59,19 @@ HOST_FILES: dict[str, tuple[str, str, bool]] = {
 }
 
 
+def _host_files(plan: Plan) -> dict[str, tuple[str, str, bool]]:
+    """``HOST_FILES``, with what a volume needs where one is planned."""
+    volume = plan.storage.volume
+    files = dict(HOST_FILES)
+    if volume is not None:
+        files["/etc/fstab"] = ("storage", "", True)
+        if volume.array_uuid:
+            files["/etc/mdadm/mdadm.conf.d/provision.conf"] = ("storage", "", False)
+        if volume.read_ahead_kib is not None:
+            files["/etc/udev/rules.d/65-provision-read-ahead.rules"] = ("storage", "", False)
+    return files
+
+
 def yaml_string(text: str) -> str:
     """A YAML double-quoted scalar. JSON's escapes are YAML's, but for characters beyond the BMP, which JSON splits in two."""
     quoted = json.dumps(text, ensure_ascii=False)
@@ -98,7 +111,7 @@ def render(plan: Plan, out: Path) -> Manifest:
     environment = _environment()
     context = {f.name: getattr(plan, f.name) for f in dataclasses.fields(plan)}
     files = []
-    for destination, (section, restart, shared) in sorted(HOST_FILES.items()):
+    for destination, (section, restart, shared) in sorted(_host_files(plan).items()):
         guards = guarding(type(getattr(plan, section)))
         text = environment.get_template(f"{section}{destination}.j2").render(**context, checks=guards, section=section)
         _put(out / f"files{destination}", text)
@@ -169,6 +182,8 @@ def _variables(plan: Plan, manifest: Manifest) -> str:
         "dependencies_packages": plan.dependencies.packages,
         "dependencies_start": plan.dependencies.start,
         "storage_state_folder": plan.storage.state_folder,
+        "storage_volume": codec.dump(plan.storage.volume) or {},
+        "storage_mdadm_uuid": plan.storage.volume.mdadm_uuid if plan.storage.volume else "",
     }
     lines = [f"{key}: {unsafe_yaml(value)}" for key, value in values.items()]
     return "---\n# Rendered by provision from plan " + manifest.plan + "\n" + "\n".join(lines) + "\n"

@@ -52,7 +52,7 @@ WINGS: dict[str, dict[str, str]] = {
         "check": "checks/storage",
         "plan": "provision/plan/storage.py",
         "role": "playbooks/roles/storage",
-        "template": _NO_FILE,
+        "template": "templates/storage",
         "proof": "provision/payload/smoke/proofs/storage.py",
     },
     "cuda": {

@@ -7,6 +7,9 @@
 [image]      repository = "provision/smoke"  base = "auto"   labels = { team = "ml" }
 [expect]     gpus = 8   driver = "580"   memory_gib = 500       # what the machine must have: a card that vanished is a finding
              gpu_model = "H100"  link_width = 16  nvlinks = 18  gpu_memory_bytes = 80000000000
+[storage]    disks = ["S4EWNX0N123456", "S4EWNX0N123457"]   level = "raid0"   filesystem = "xfs"   mount_point = "/srv/models"
+             read_ahead_kib = 4096   wipe = []       # by serial number or by-id name; wipe: serials whose content may go
+[storage.model]   source = "/mnt/usb/DeepSeek-R1"   sha256 = { "config.json" = "<64 hex digits>" }
 [[accept]]   code = "STO004"  reason = "scratch machine, reviewed 2026-11-24"  expires = 2027-05-31
 """
 
@@ -24,6 +27,7 @@ import tomllib
 from provision import codec
 from provision.errors import CodecError, Refused, UsageError
 from provision.record import record
+from provision.spec_storage import StorageSpec, check_storage
 
 # What the engine accepts as a repository name (distribution's reference grammar, lower-case path components).
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*(?:/[a-z0-9]+(?:[._-][a-z0-9]+)*)*")
@@ -121,6 +125,7 @@ class Spec:
     image: ImageSpec = ImageSpec()
     accelerator: Literal["auto", "cpu", "cu130"] = "auto"
     expect: Expect = Expect()
+    storage: StorageSpec = StorageSpec()
     accept: tuple[Accept, ...] = ()
     state_folder: str = "/var/lib/provision"
 
@@ -186,6 +191,7 @@ def check_values(spec: Spec) -> None:
     _check_model(spec.model)
     if not re.fullmatch(r"/[A-Za-z0-9._/-]+", spec.state_folder) or ".." in spec.state_folder.split("/"):
         raise Refused(f"state_folder: expected an absolute path of plain characters, got {spec.state_folder!r}")
+    check_storage(spec.storage, spec.state_folder)
     for i, entry in enumerate(spec.accept):
         if not entry.reason.strip():
             raise Refused(f"accept[{i}].reason: expected a reason; it is shown with every report")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from provision import codec, evidence, playbook
+from provision import codec, evidence, playbook, undo_volume
 from provision.apply import need_root, read_manifest
 from provision.errors import ChangeError, ConsentNeeded, UsageError
 from provision.evidence import After, Evidence
@@ -52,6 +52,8 @@ class Steps:
     trees: tuple[str, ...]
     folders: tuple[str, ...]
     docker_group: bool
+    volume: dict[str, Any]  # what files/volume.py takes back; empty: nothing of it
+    model: tuple[str, ...]  # of the placed files, those that go
     kept: tuple[str, ...]
 
 
@@ -86,6 +88,8 @@ def undo(run: Path, remove_image: Callable[[str], None] | None = None, host: Hos
         "undo_trees": steps.trees,
         "undo_folders": steps.folders,
         "undo_docker_group": steps.docker_group,
+        "undo_volume": steps.volume,
+        "undo_model": steps.model,
     }
     played = playbook.play("undo.yml", run / "rendered", run / "ansible", variables, results=run / "undo.jsonl")
     if played.failure:
@@ -113,6 +117,7 @@ def plan_steps(host: Host, run: Path, before: Evidence, after: After | None) -> 
     packages = _packages(host, before, after, kept)
     engine = tuple(p for p in packages if _plain(p) in ("docker.io", "docker-ce"))
     engine_goes, purge = bool(engine), True
+    storage, model = undo_volume.steps(host, before.volume, kept)
     answers = evidence.engine_answers(host)
     stop = answers and not before.engine_answered
     restarting = {f.destination for f in read_manifest(run / "rendered").files if f.restart}
@@ -122,10 +127,12 @@ def plan_steps(host: Host, run: Path, before: Evidence, after: After | None) -> 
         trees += more
     state = before.state_folder
     trees += (f"{state}/restart-docker", *((f"{state}/engine",) if stop or engine_goes else ()))
+    trees += (f"{state}/array-in-initramfs",) if storage.get("stop") else ()
     parents = {str(p) for d in before.managed for p in Path(d).parents} | {
         state,
         f"{state}/runs",
         *map(str, Path(state).parents),
+        *undo_volume.folders(before.volume),
     }
     return Steps(
         restore=restore,
@@ -139,6 +146,8 @@ def plan_steps(host: Host, run: Path, before: Evidence, after: After | None) -> 
         and bool(restarting & {*remove, *(f.destination for f in restore)}),
         trees=trees,
         folders=tuple(sorted(parents & set(before.missing_folders), key=lambda p: (-p.count("/"), p))),
+        volume=storage,
+        model=model,
         docker_group=engine_goes and not before.docker_group,
         kept=tuple(kept),
     )

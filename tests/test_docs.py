@@ -72,12 +72,17 @@ def test_every_doctor_command_shown_is_one(document: str) -> None:
 
 
 def test_the_readmes_provision_toml_is_one() -> None:
-    """Its blocks together; [model] has every key that there is."""
-    written = "".join(re.findall(r"^```toml\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL))
+    """Its blocks together; [model] has every key that there is, and a volume stands alone."""
+    blocks = re.findall(r"^```toml\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    volume = next(block for block in blocks if "[storage]" in block)
+    written = "".join(block for block in blocks if block is not volume)
     spec = codec.load(Spec, {**tomllib.loads(written), "accept": ()})
     check_values(spec)
     assert spec.expect.gpus == 8
     assert tomllib.loads(written)["model"].keys() == {field.name for field in dataclasses.fields(ModelSpec)}
+    shown = codec.load(Spec, tomllib.loads(volume.replace("…64 hex digits…", "0" * 64)))
+    check_values(shown)
+    assert shown.storage.model is not None and len(shown.storage.disks) == 2
     check.load()
     assert {entry["code"] for entry in tomllib.loads(written)["accept"]} <= set(check.CHECKS)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from provision.errors import UsageError
 from provision.fact import Absent, Missing, Snapshot
 from provision.facts.docker import DaemonJson
 from provision.facts.engines import ContainerEngines, EngineFound
+from provision.facts.fstab import FileSystemTable
 from provision.facts.gpu_links import GpuLinks, LinkedGpu, NvLink
 from provision.facts.gpus import Gpu, Gpus
 from provision.facts.pci import NvidiaCards, PciCard
 from provision.facts.system import System
 from provision.plan import SECTIONS, Plan, Serving
 from provision.report import text
+from provision.spec_storage import StorageSpec
 
 SYSTEM = System(
     os_id="debian",
@@ -51,6 +54,14 @@ def daemon_json(text: str) -> DaemonJson:
     return DaemonJson(path="/etc/docker/daemon.json", text=text, keys=tuple(sorted(json.loads(text))), error=None)
 
 
+FSTAB = "UUID=5d7a / ext4 errors=remount-ro 0 1\n"
+VOLUME = StorageSpec(disks=("S1", "/dev/disk/by-id/nvme-X_S2"), read_ahead_kib=4096)
+
+
+def table(text: str) -> FileSystemTable:
+    return FileSystemTable(path="/etc/fstab", text=text)
+
+
 def engine(kind: str) -> EngineFound:
     return EngineFound(kind=kind, version="20.10", running=True, evidence=(f"package {kind}",))  # type: ignore[arg-type]
 
@@ -62,6 +73,7 @@ def machine(**facts: Any) -> Snapshot:
         "NvidiaCards": Absent("no NVIDIA card on the PCI bus"),
         "ContainerEngines": Absent("no container engine is installed"),
         "DaemonJson": Absent("/etc/docker/daemon.json is not there"),
+        "FileSystemTable": table(FSTAB),
     }
     return Snapshot("gpu-07", {**known, **facts}, "0.1.0")
 
@@ -72,6 +84,8 @@ def applied(made: Plan, before: Snapshot) -> Snapshot:
         "ContainerEngines": ContainerEngines(found=(engine(made.dependencies.engine),)),
         "DaemonJson": daemon_json(made.dependencies.daemon_json),
     }
+    if made.storage.volume is not None:
+        facts["FileSystemTable"] = table(made.storage.volume.fstab)
     return Snapshot(before.machine, {**before.facts, **facts}, before.tool_version)
 
 
@@ -266,11 +280,15 @@ def test_the_plan_as_text_has_options_and_reasons() -> None:
     assert "cannot be divided" in refused and "because      tp 3: 32 attention heads" in refused
 
 
+WISHES = {"nothing": spec.Spec(), "a volume": spec.Spec(storage=VOLUME)}
+
+
+@pytest.mark.parametrize("wish", WISHES)
 @pytest.mark.parametrize("name", MACHINES)
 @pytest.mark.parametrize("section", [kind.__name__ for kind in SECTIONS])
-def test_planning_after_applying_gives_the_same_section(name: str, section: str) -> None:
-    first = plan.make(MACHINES[name], spec.Spec())
-    again = plan.make(applied(first, MACHINES[name]), spec.Spec(), previous=first)
+def test_planning_after_applying_gives_the_same_section(name: str, section: str, wish: str) -> None:
+    first = plan.make(MACHINES[name], WISHES[wish])
+    again = plan.make(applied(first, MACHINES[name]), WISHES[wish], previous=first)
     by_type = {type(getattr(p, f.name)).__name__: getattr(p, f.name) for p in (again,) for f in dataclasses.fields(p)}
     wanted = next(
         getattr(first, f.name) for f in dataclasses.fields(first) if type(getattr(first, f.name)).__name__ == section
@@ -278,10 +296,11 @@ def test_planning_after_applying_gives_the_same_section(name: str, section: str)
     assert by_type[section] == wanted
 
 
+@pytest.mark.parametrize("wish", WISHES)
 @pytest.mark.parametrize("name", MACHINES)
-def test_the_whole_plan_is_a_fixpoint_and_survives_its_file(name: str) -> None:
-    first = plan.make(MACHINES[name], spec.Spec())
-    again = plan.make(applied(first, MACHINES[name]), spec.Spec(), previous=first)
+def test_the_whole_plan_is_a_fixpoint_and_survives_its_file(name: str, wish: str) -> None:
+    first = plan.make(MACHINES[name], WISHES[wish])
+    again = plan.make(applied(first, MACHINES[name]), WISHES[wish], previous=first)
     assert again.digest == first.digest
     assert codec.load(Plan, json.loads(codec.dumps(first))) == first
 
@@ -336,3 +355,45 @@ def test_another_lock_keeps_the_image_before_to_go_back_to() -> None:
 def test_checks_are_told_why_there_is_no_plan() -> None:
     told = plan.sections(Missing("no idea"), spec.Spec())
     assert all(told[kind] == Missing("no plan could be made: no idea") for kind in SECTIONS)
+
+
+def volume(**changes: Any) -> plan.Volume:
+    wish = dataclasses.replace(VOLUME, **changes)
+    made = plan.make(machine(), spec.Spec(storage=wish)).storage.volume
+    assert made is not None
+    return made
+
+
+def test_a_volume_is_known_by_uuids_that_follow_from_its_disks() -> None:
+    made = volume()
+    assert made == volume() and made.disks == ("S1", "nvme-X_S2")
+    assert re.fullmatch("[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", made.array_uuid)
+    assert made.mdadm_uuid.replace(":", "") == made.array_uuid.replace("-", "")
+    assert len({made.array_uuid, made.filesystem_uuid, volume(disks=("S2", "S1")).array_uuid}) == 3
+    assert volume(disks=("S1",), level="single").array_uuid == ""
+
+
+def test_its_programs_are_among_the_packages() -> None:
+    packages = plan.make(machine(), spec.Spec(storage=VOLUME)).dependencies.packages
+    assert {"mdadm", "xfsprogs"} <= set(packages)
+    assert not {"mdadm", "xfsprogs"} & set(plan.make(machine(), spec.Spec()).dependencies.packages)
+
+
+def test_fstab_is_kept_and_gets_our_line_once() -> None:
+    made = volume()
+    assert made.fstab.startswith(FSTAB)
+    (line,) = (one for one in made.fstab.splitlines() if "/srv/models" in one)
+    assert line == (f"UUID={made.filesystem_uuid} /srv/models xfs noatime,nofail,x-systemd.device-timeout=5min 0 0")
+    elsewhere = spec.Spec(storage=dataclasses.replace(VOLUME, mount_point="/data"))
+    moved = plan.make(machine(FileSystemTable=table(made.fstab + "LABEL=x /x ext4 defaults 0 2\n")), elsewhere)
+    assert moved.storage.volume is not None
+    assert "/srv/models" not in moved.storage.volume.fstab and "LABEL=x /x" in moved.storage.volume.fstab
+    assert volume(filesystem="ext4").fstab.endswith(" 0 2\n")
+
+
+def test_somebody_elses_mount_at_the_same_place_stays() -> None:
+    taken = machine(FileSystemTable=table("LABEL=big /srv/models/ ext4 defaults 0 2\n"))
+    with pytest.raises(Missing, match="/etc/fstab mounts LABEL=big on /srv/models already"):
+        plan.make(taken, spec.Spec(storage=VOLUME))
+    with pytest.raises(Missing, match="permission denied"):
+        plan.make(machine(FileSystemTable=Missing("permission denied")), spec.Spec(storage=VOLUME))

@@ -156,3 +156,88 @@ def test_what_no_language_can_carry_is_refused_at_load(tmp_path: Path, text: str
         load(tmp_path, text)
     assert caught.value.exit_code == 2
     assert says in caught.value.message
+
+
+DISKS = 'disks = ["S1", "S2"]'
+DIGEST = "0" * 64
+
+
+def test_the_storage_table_is_read(tmp_path: Path) -> None:
+    read = load(
+        tmp_path,
+        f"""
+        [storage]
+        disks = ["S4EWNX0N123456", "/dev/disk/by-id/nvme-eui.0025385b11b2e2f0"]
+        level = "raid0"
+        filesystem = "ext4"
+        mount_point = "/data/models"
+        read_ahead_kib = 4096
+        wipe = ["S4EWNX0N123456"]
+        [storage.model]
+        source = "/mnt/usb/DeepSeek-R1/"
+        sha256 = {{ "config.json" = "{DIGEST}", "sub/model-00001-of-00002.safetensors" = "{DIGEST}" }}
+        """,
+    ).storage
+    assert read.mount_point == "/data/models" and read.wipe == ("S4EWNX0N123456",)
+    assert read.model is not None and read.model.name == "DeepSeek-R1"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('mount_point = "/srv/models"\nlevel = "single"', "storage.disks: missing; expected the serial numbers"),
+        (
+            'disks = ["/dev/sda", "S2"]',
+            "storage.disks[0]: expected a serial number or a name below /dev/disk/by-id/, got '/dev/sda'",
+        ),
+        ('disks = ["S1", "nvme0n1"]', "lsblk --nodeps --output NAME,SERIAL /dev/nvme0n1"),
+        ('disks = ["S1", "/dev/md0"]', "storage.disks[1]: expected a serial number"),
+        (
+            'disks = ["S1", "nvme-X_1-part2"]',
+            "storage.disks[1]: expected the serial number or by-id name of a whole disk",
+        ),
+        ('disks = ["S1", "../sda"]', "storage.disks[1]: expected the serial number or by-id name"),
+        ('disks = ["S1", "/dev/disk/by-id/S1"]', "storage.disks: expected each disk once"),
+        ('disks = ["S1"]', 'storage.level: "raid0" needs two disks or more, got 1; expected "single" for one disk'),
+        (f'{DISKS}\nlevel = "single"', 'storage.level: "single" is one disk, got 2; expected "raid0"'),
+        (f'{DISKS}\nlevel = "raid5"', "storage.level: expected one of 'raid0', 'single', got 'raid5'"),
+        (f'{DISKS}\nfilesystem = "btrfs"', "storage.filesystem: expected one of 'xfs', 'ext4', got 'btrfs'"),
+        *(
+            (f'{DISKS}\nmount_point = "{path}"', "storage.mount_point: expected")
+            for path in (
+                "/",
+                "/etc/models",
+                "/usr",
+                "/var/lib",
+                "/home",
+                "/run/x",
+                "models",
+                "/srv/../etc",
+                "/srv/a b",
+                "/srv/models/",
+            )
+        ),
+        (f'{DISKS}\nmount_point = "/var/lib/provision/x"', "lie within each other"),
+        (f"{DISKS}\nread_ahead_kib = 0", "storage.read_ahead_kib: expected whole pages"),
+        (f"{DISKS}\nread_ahead_kib = 4098", "storage.read_ahead_kib: expected whole pages"),
+        (f'{DISKS}\nwipe = ["$(id)"]', "storage.wipe[0]: expected a serial number"),
+        (
+            f'{DISKS}\n[storage.model]\nsource = "here"\nsha256 = {{}}',
+            "storage.model.source: expected the absolute path",
+        ),
+        (f'{DISKS}\n[storage.model]\nsource = "/m"\nsha256 = {{}}', "storage.model.sha256: expected each file"),
+        (
+            f'{DISKS}\n[storage.model]\nsource = "/m"\nsha256 = {{ "../x" = "{DIGEST}" }}',
+            "storage.model.sha256: expected paths of files below source",
+        ),
+        (
+            f'{DISKS}\n[storage.model]\nsource = "/m"\nsha256 = {{ "x" = "ABC" }}',
+            "storage.model.sha256.x: expected 64 lower-case hex digits",
+        ),
+    ],
+)
+def test_a_volume_that_could_hit_the_wrong_place_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load(tmp_path, f"[storage]\n{text}")
+    assert caught.value.exit_code == 2
+    assert says in caught.value.message

@@ -14,7 +14,7 @@ from provision.facts.models import ModelFiles
 from provision.plan import GpuMemory
 
 
-@check("STO080", ERROR, cause="disk-full")
+@check("STO070", ERROR, cause="disk-full")
 def planned_model_larger_than_room(
     gpus: Gpus | Missing, plan: GpuMemory, folders: CacheFolders, mounts: Mounts, files: ModelFiles | Absent | Missing
 ) -> Iterator[Finding]:
@@ -27,7 +27,7 @@ def planned_model_larger_than_room(
     Make room (`hf cache ls`, `hf cache rm`), or point HF_HOME at a larger disk.
 
     ## Proof
-    None of its own: `provision doctor --select STO080` measures again.
+    None of its own: `provision doctor --select STO070` measures again.
     """
     serving = served(gpus, plan)
     if serving.here:

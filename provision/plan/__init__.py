@@ -21,7 +21,7 @@ from provision.plan.isolation import Isolation
 from provision.plan.latency import Latency
 from provision.plan.promise import Promise
 from provision.plan.rollout import Rollout
-from provision.plan.storage import Storage
+from provision.plan.storage import Storage, Volume
 from provision.record import record
 from provision.spec import Spec
 
@@ -69,10 +69,12 @@ def make(snapshot: Snapshot, spec: Spec, previous: Plan | None = None) -> Plan:
     ``previous`` is the last plan applied there. Raises ``Missing`` where a fact that a section stands on is not known.
     """
     cuda = Cuda.desire(snapshot, spec)
-    dependencies = Dependencies.desire(snapshot, spec, cuda, Audit.desire())
+    storage = Storage.desire(snapshot, spec, cuda)
+    more = storage.volume.packages if storage.volume else ()
+    dependencies = Dependencies.desire(snapshot, spec, cuda, Audit.desire(), more)
     sections: dict[str, Any] = {
         "gpu_memory": GpuMemory.desire(snapshot, spec, cuda),
-        "storage": Storage.desire(spec, cuda),
+        "storage": storage,
         "cuda": cuda,
         "dependencies": dependencies,
         "latency": Latency.desire(cuda),
@@ -110,6 +112,7 @@ __all__ = [
     "Rollout",
     "Serving",
     "Storage",
+    "Volume",
     "make",
     "sections",
 ]

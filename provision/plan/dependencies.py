@@ -37,8 +37,10 @@ class Dependencies:
     daemon_json: str
 
     @classmethod
-    def desire(cls, snapshot: Snapshot, spec: Spec, cuda: Cuda, audit: Audit) -> Dependencies:
-        """The engine that is here already where it is a Docker one, else Debian's own."""
+    def desire(
+        cls, snapshot: Snapshot, spec: Spec, cuda: Cuda, audit: Audit, more: tuple[str, ...] = ()
+    ) -> Dependencies:
+        """The engine that is here already where it is a Docker one, else Debian's own. ``more``: other sections' packages."""
         system = snapshot.get(System)
         if isinstance(system, (Absent, Missing)):
             raise Missing(system.reason)
@@ -52,7 +54,7 @@ class Dependencies:
         lock = f"smoke-{cuda.accelerator}-{IMAGE_PYTHON}"
         return cls(
             engine=engine,
-            packages=tuple(sorted({*DEBIAN_PACKAGES, engine})),
+            packages=tuple(sorted({*DEBIAN_PACKAGES, engine, *more})),
             start={"systemd": "systemd", "sysvinit": "sysvinit"}.get(system.init, "direct"),  # type: ignore[arg-type]
             lock=lock,
             lock_sha256=hashlib.sha256((_LOCKFILES / f"{lock}.txt").read_bytes()).hexdigest(),

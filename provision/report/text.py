@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from provision.undo import Undone
 
 FACT_WIDTH = 160  # characters of one fact in the short text; the whole is in facts.json
-GROUPS = (("folder", "folders"), ("file", "files"), ("package", "packages"), ("unit", "units"), ("image", "image"))
+GROUPS = (
+    *(("folder", "folders"), ("disk", "disks"), ("mount", "mounts"), ("model", "model"), ("file", "files")),
+    *(("package", "packages"), ("unit", "units"), ("image", "image")),
+)
 
 
 def error(problem: ProvisionError, style: Style = PLAIN) -> str:

@@ -30,6 +30,7 @@ from provision.facts.block import (
 from provision.facts.caches import CacheFolder, CacheFolders
 from provision.facts.clock import Clock
 from provision.facts.containers import Containers, RunningContainer
+from provision.facts.contents import DiskContent, DiskContents
 from provision.facts.control_group import ControlGroup
 from provision.facts.counters import CrashRecords, HostMemoryErrors, KernelCounters
 from provision.facts.cpu import Cpu
@@ -42,6 +43,7 @@ from provision.facts.driver import DriverLibraries, DriverLibrary, Nouveau, Nvid
 from provision.facts.engines import ContainerEngines, EngineFound
 from provision.facts.environment import Environment
 from provision.facts.exposure import DockerAccess, Firewall, SecretFile, SecretFiles
+from provision.facts.fstab import FileSystemTable
 from provision.facts.gpus import Gpu, Gpus, LostGpu
 from provision.facts.journal import EvidenceFolder, Journal, Recorders
 from provision.facts.kernels import DkmsModule, DkmsModules, DriverModule, InstalledKernel, Kernels, SecureBoot
@@ -445,6 +447,26 @@ HEALTHY |= {
         Unmet(package="torchvision", version="0.20.1", requires="torch==2.5.1", name="torch", found="2.13.0"),
         Wanting(file="torch/lib/libtorch_cpu.so", glibc="2.28", cpp="3.4.22"),
     )
+}
+HEALTHY |= {
+    DiskContents: DiskContents(
+        disks=(
+            DiskContent(
+                name="nvme0n1",
+                model="SAMSUNG MZQL23T8HCLS",
+                serial="S64HNE0T100001",
+                by_id=("/dev/disk/by-id/nvme-SAMSUNG_MZQL23T8HCLS_S64HNE0T100001",),
+                bytes=3_840_755_982_336,
+                holds=("a gpt partition table", "ext4 on nvme0n1p2"),
+                in_use=("nvme0n1p2 is mounted on /",),
+                member_of=None,
+                filesystem_uuid=None,
+                looked=True,
+            ),
+        ),
+        arrays=(),
+    ),
+    FileSystemTable: FileSystemTable(path="/etc/fstab", text="/dev/nvme0n1p2 / ext4 defaults 0 1\n"),
 }
 HEALTHY |= {
     type(one): one

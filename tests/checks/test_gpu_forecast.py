@@ -1,4 +1,4 @@
-"""MEM030-034 and STO080, the planned model on the cards and disks that are here: both sides of every threshold."""
+"""MEM030-034 and STO070, the planned model on the cards and disks that are here: both sides of every threshold."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from provision.spec import ModelSpec, Spec
 GIB = 1 << 30
 MODEL = "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B"
 FIT = f"provision fit --model {MODEL} --gpus 2 --tp 2"
-CODES = ("MEM030", "MEM031", "MEM032", "MEM033", "MEM034", "STO080")
+CODES = ("MEM030", "MEM031", "MEM032", "MEM033", "MEM034", "STO070")
 
 
 @pytest.fixture
@@ -185,13 +185,13 @@ def test_sto080_wants_room_for_the_planned_model(
 ) -> None:
     files = a(ModelFiles, folders=(a(ModelFolder, bytes=held),)) if held else Absent("no model is in the usual folders")
     mounts = a(Mounts, mounts=(a(Mount, free_bytes=free),))
-    result = run_check("STO080", planned(), mounts, {ModelFiles: files})
+    result = run_check("STO070", planned(), mounts, {ModelFiles: files})
     assert result.outcome == outcome
     if outcome == "found":
         (finding,) = result.findings
         assert finding.certainty == certainty
         assert finding.message.startswith(f"{MODEL} takes 61.0 GiB on disk; /root/.cache/huggingface has ")
-    assert run_check("STO080", planned(here=True), mounts).outcome == "skipped"
+    assert run_check("STO070", planned(here=True), mounts).outcome == "skipped"
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_sto080_is_not_certain_where_the_folder_was_not_seen_whole(
     if isinstance(files, dict):
         folder = a(ModelFolder, bytes=1, **({"whole": False} if "whole" in files else {}))
         files = a(ModelFiles, folders=(folder,), not_seen=files.get("not_seen", ()))
-    result = run_check("STO080", planned(), a(Mounts, mounts=(a(Mount, free_bytes=1),)), {ModelFiles: files})
+    result = run_check("STO070", planned(), a(Mounts, mounts=(a(Mount, free_bytes=1),)), {ModelFiles: files})
     assert [one.certainty for one in result.findings] == ["possible"]
 
 
@@ -214,11 +214,11 @@ def test_sto080_looks_where_there_is_most_room_and_before_that_where_caches_are(
 ) -> None:
     small, large = a(Mount, free_bytes=GIB), a(Mount, mount_point="/srv", free_bytes=61 * GIB)
     both = a(CacheFolders, folders=(a(CacheFolder), a(CacheFolder, path="/srv/models")))
-    assert run_check("STO080", planned(), both, a(Mounts, mounts=(small, large))).outcome == "ok"
+    assert run_check("STO070", planned(), both, a(Mounts, mounts=(small, large))).outcome == "ok"
     cache = a(CacheFolders, folders=(a(CacheFolder, path="/root/.cache", purpose="compiled"),))
-    (finding,) = run_check("STO080", planned(), cache, a(Mounts, mounts=(small,))).findings
+    (finding,) = run_check("STO070", planned(), cache, a(Mounts, mounts=(small,))).findings
     assert "/root/.cache has 1.0 GiB free" in finding.message
     other = a(CacheFolders, folders=(a(CacheFolder, path="/tmp", purpose="temporary"),))
-    assert run_check("STO080", planned(), other).outcome == "skipped"
+    assert run_check("STO070", planned(), other).outcome == "skipped"
     dead = a(Mounts, mounts=(a(Mount, free_bytes=None, unreachable="no answer in 2 s"),))
-    assert run_check("STO080", planned(), dead).reason == "/: no answer in 2 s"
+    assert run_check("STO070", planned(), dead).reason == "/: no answer in 2 s"

@@ -1,7 +1,7 @@
 """Runs inside a fresh machine: ``drive.py COMMAND RUN [OPTIONS]`` calls the tool's functions and prints one JSON answer.
 
 Options (JSON): ``dependencies``, fields of that plan section to set; ``machine``, its name; ``edit``, a file to write
-between the facts and the change; ``only``.
+between the facts and the change; ``only``; ``storage``, that table of provision.toml.
 """
 
 import dataclasses
@@ -24,9 +24,14 @@ def prepare(run: Path, options: dict[str, Any]) -> tuple[fact.Snapshot, plan.Pla
     The sections that stand on the bundled model are made by hand: no role reads them.
     """
     facts.load()
-    seen, wish = fact.collect(LocalHost(), "bare", "test"), codec.load(spec.Spec, {})
+    seen, wish = (
+        fact.collect(LocalHost(), "bare", "test"),
+        codec.load(spec.Spec, {"storage": options.get("storage", {})}),
+    )
     cuda, audit = plan.Cuda.desire(seen, wish), plan.Audit.desire()
-    dependencies = plan.Dependencies.desire(seen, wish, cuda, audit)
+    storage = plan.Storage.desire(seen, wish, cuda)
+    more = storage.volume.packages if storage.volume else ()
+    dependencies = plan.Dependencies.desire(seen, wish, cuda, audit, more)
     fields = {"daemon_json": DAEMON_JSON, "start": "direct", **options.get("dependencies", {})}
     fields = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
     dependencies = dataclasses.replace(dependencies, **fields)
@@ -34,7 +39,7 @@ def prepare(run: Path, options: dict[str, Any]) -> tuple[fact.Snapshot, plan.Pla
         machine=options.get("machine", seen.machine),
         model="bundled",
         gpu_memory=plan.GpuMemory(device="cpu", weight_bytes={}, tolerance=0.0, limit_bytes=0),
-        storage=plan.Storage(state_folder=wish.state_folder, image_room_bytes=0, image_inodes=0, load_seconds=0.0),
+        storage=storage,
         cuda=cuda,
         dependencies=dependencies,
         latency=plan.Latency(tokens_per_second={}, cpu_flags=()),

@@ -15,6 +15,7 @@ import pytest
 
 from provision import plan, render, spec
 from provision.errors import Refused
+from provision.spec_storage import PlacedModel, StorageSpec
 
 SPEC = importlib.util.spec_from_file_location("planning", Path(__file__).parents[1] / "test_plan.py")
 assert SPEC and SPEC.loader
@@ -68,6 +69,43 @@ def test_every_file_of_the_manifest_is_there_and_names_its_section(tmp_path: Pat
         text = (tmp_path / entry.source).read_text()
         if not entry.destination.endswith(".json"):  # JSON has no comments: its section stands in the manifest
             assert f"plan section {entry.section}" in text
+
+
+def test_a_volume_brings_its_files_and_none_does_not(tmp_path: Path) -> None:
+    with_it = made(storage=planning.VOLUME)
+    files = {f.destination: f for f in render.render(with_it, tmp_path / "a").files}
+    volume = with_it.storage.volume
+    assert volume is not None
+    rules = "/etc/udev/rules.d/65-provision-read-ahead.rules"
+    conf = "/etc/mdadm/mdadm.conf.d/provision.conf"
+    assert {"/etc/fstab", rules, conf} <= files.keys()
+    assert files["/etc/fstab"].shared and not files[conf].shared
+    for file in ("/etc/fstab", rules, conf):
+        assert "plan section storage" in (tmp_path / "a" / files[file].source).read_text()
+    assert f"UUID={volume.mdadm_uuid}\n" in (tmp_path / "a/files" / conf[1:]).read_text()
+    rule = (tmp_path / "a/files" / rules[1:]).read_text().splitlines()[-1]
+    assert f'ENV{{ID_FS_UUID}}=="{volume.filesystem_uuid}"' in rule and rule.endswith(
+        'ATTR{queue/read_ahead_kb}="4096"'
+    )
+    alone = made(storage=StorageSpec(disks=("S1",), level="single"))
+    without = {f.destination for f in render.render(alone, tmp_path / "b").files}
+    assert "/etc/fstab" in without and not {rules, conf} & without
+    assert not {"/etc/fstab", rules, conf} & {f.destination for f in render.render(made(), tmp_path / "c").files}
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_a_hostile_file_name_of_a_model_comes_out_as_data(tmp_path: Path, value: str) -> None:
+    import yaml
+
+    model = PlacedModel(source=f"/m/{value}", sha256={value: "0" * 64}, folder="m")
+    render.render(made(storage=dataclasses.replace(planning.VOLUME, model=model)), tmp_path)
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_constructor("!unsafe", lambda loader, node: ("unsafe", loader.construct_scalar(node)))
+    read = yaml.load((tmp_path / "vars.yml").read_text(), Loader=Loader)["storage_volume"]["model"]
+    assert read["source"] == ("unsafe", f"/m/{value}") and list(read["sha256"]) == [value]
 
 
 @pytest.mark.parametrize("value", HOSTILE)

@@ -24,7 +24,7 @@ FILES = {
     "etc/hostname": "fresh\n",
     "etc/hosts": "127.0.0.1 localhost fresh\n",
     "etc/fstab": (
-        "LABEL=root / ext4 errors=remount-ro 0 1\nLABEL=tool /opt/tool ext4 ro,nofail,x-systemd.device-timeout=30 0 0\n"
+        "LABEL=root / ext4 errors=remount-ro 0 1\nLABEL=tool /opt/tool ext4 ro,nofail,x-systemd.device-timeout=600 0 0\n"
     ),
     "etc/systemd/network/80-dhcp.network": "[Match]\nType=ether\n[Network]\nDHCP=ipv4\n",
     "etc/resolv.conf": "nameserver 10.0.2.3\n",  # QEMU's user-mode network: it asks whom the host asks

@@ -4,7 +4,7 @@ The results go to the file that PROVISION_JSONL names, each as
 
     {"schema", "role", "task", "item", "kind", "changed", "failed", "skipped", "diff", "message"}
 
-where ``kind`` (package, file, folder, unit, or "") is what the task manages, by its tags. Standard output carries
+where ``kind`` (one of KINDS, or "") is what the task manages, by its tags. Standard output carries
 ``{"start": "role : task"}`` and, at the end, ``{"stats": {...}}`` for the process that started the run. Between two
 tasks the run ends where that process is gone, or asked for it through the file that PROVISION_STOP names: a task that
 has begun (a package being installed) is never broken off.
@@ -31,7 +31,10 @@ DOCUMENTATION = """
 """
 
 SCHEMA = 1
-KINDS = {"packages": "package", "files": "file", "folders": "folder", "engine": "unit"}
+KINDS = {
+    **{"packages": "package", "files": "file", "folders": "folder", "engine": "unit"},
+    **{"volume": "disk", "mounts": "mount", "model": "model"},
+}
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]
