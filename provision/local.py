@@ -91,7 +91,8 @@ def nvme_log(device: str) -> str:
 
     answer = ctypes.create_string_buffer(_HEALTH_BYTES)
     page = _HEALTH_PAGE | (_HEALTH_BYTES // 4 - 1) << 16
-    # struct nvme_passthru_cmd: opcode, flags, reserved, nsid, cdw2, cdw3, metadata, address, lengths, cdw10 to 15, timeout, result
+    # struct nvme_passthru_cmd: opcode, flags, reserved, nsid, cdw2, cdw3, metadata, address, lengths, cdw10 to 15, timeout,
+    # result
     command = struct.pack(
         "<BBHIIIQQII6III",
         *(_GET_LOG_PAGE, 0, 0, _ALL_NAMESPACES, 0, 0, 0, ctypes.addressof(answer), 0, _HEALTH_BYTES),

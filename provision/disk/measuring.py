@@ -65,7 +65,9 @@ class Source:
     refused: str = ""
 
 
-def source(place: Place, there: Checkpoint | None, room: dict[str, int] | None, writable: bool, may_write: bool) -> Source:
+def source(
+    place: Place, there: Checkpoint | None, room: dict[str, int] | None, writable: bool, may_write: bool
+) -> Source:
     """Files where enough are there; else a temporary file, where that is allowed and leaves room.
 
     ``room``: statvfs of the place, None where it gave no answer.
@@ -74,7 +76,9 @@ def source(place: Place, there: Checkpoint | None, room: dict[str, int] | None, 
     if sum(size for _, size in files) >= LEAST_BYTES:
         return Source(files=files)
     if not may_write:
-        return Source(refused=f"fewer than {LEAST_BYTES >> 20} MiB of weights are there to read, and --read-only forbids writing")
+        return Source(
+            refused=f"fewer than {LEAST_BYTES >> 20} MiB of weights are there to read, and --read-only forbids writing"
+        )
     if not writable:
         return Source(refused=f"no weights are there to read, and {place.path} is not writable for this user")
     if room is None:
@@ -101,17 +105,25 @@ def measure(place: Place, chosen: Source, seconds: float, most: int) -> Measured
     else:
         name = f".provision-disk-{os.getpid()}.tmp"
         request |= {"folder": chosen.folder, "name": name, "reserve": chosen.reserve_bytes}
-    start = "import json,sys;sys.path.insert(0,sys.argv[1]);from disk.__main__ import main;main(json.loads(sys.argv[2]))"
+    start = (
+        "import json,sys;sys.path.insert(0,sys.argv[1]);from disk.__main__ import main;main(json.loads(sys.argv[2]))"
+    )
     command = (sys.executable, "-I", "-S", "-c", start, str(PAYLOAD), json.dumps(request))
     lines: list[dict[str, Any]] = []
-    progress = threading.Timer(QUIET_SECONDS, say, (f"measuring {place.path}: at most {seconds:g} s and {most / 2**30:g} GiB",))
+    progress = threading.Timer(
+        QUIET_SECONDS, say, (f"measuring {place.path}: at most {seconds:g} s and {most / 2**30:g} GiB",)
+    )
     progress.daemon = True
     progress.start()
     try:
-        status, why = follow_child(command, seconds + GRACE_SECONDS, lambda line: lines.append(json.loads(line)), "the disk")
+        status, why = follow_child(
+            command, seconds + GRACE_SECONDS, lambda line: lines.append(json.loads(line)), "the disk"
+        )
     finally:
         progress.cancel()
-        if not chosen.files:  # killed between making and unlinking it
+        if (
+            not chosen.files and not place.network
+        ):  # killed between making and unlinking it; a dead server would hang us
             Path(chosen.folder, request["name"]).unlink(missing_ok=True)
     return gathered(lines, _ended(status, why), memory)
 
@@ -153,7 +165,11 @@ HELD_SHARE = 0.01  # of what was to be cold: less changes no rate that is said w
 
 def _nothing(found: dict[str, Any]) -> str:
     if found.get("kind") == "files":
-        return f"none of the files can be read for it: {found['holes']} have holes" if found["holes"] else "no file to read"
+        return (
+            f"none of the files can be read for it: {found['holes']} have holes"
+            if found["holes"]
+            else "no file to read"
+        )
     return "no room for a temporary file" if found else "the child said nothing"
 
 
@@ -177,6 +193,8 @@ def _method(found: dict[str, Any], cache: dict[str, Any], memory: bool) -> list[
     else:
         said.append(f"dropped it from the page cache: {cache['held_after']:.2%} stayed, by mincore")
     if not cache["direct"]:
-        said.append(f"O_DIRECT was refused ({cache['refused'] or 'no reason given'}): sequential and random go through the page cache")
+        said.append(
+            f"O_DIRECT was refused ({cache['refused'] or 'no reason given'}): sequential and random go through the page cache"
+        )
     said.append("no byte was read twice from the disk, but for single pages and the warm passes")
     return said

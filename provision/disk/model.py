@@ -12,7 +12,7 @@ from provision.record import record
 
 _SAFE, _OTHERS = (".safetensors", ".gguf"), (".bin", ".pt", ".pth", ".ckpt")
 _NOT_WEIGHTS = ("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt")
-_WEIGHT_BYTES = 1 << 20  # smaller ".bin" files are tokenizers' and indexes, not checkpoints
+WEIGHT_BYTES = 1 << 20  # smaller ".bin" files are tokenizers' and indexes, not checkpoints
 
 
 @record
@@ -56,7 +56,7 @@ def weights(sizes: dict[str, int]) -> list[tuple[str, int]]:
     found = []
     for name, size in sorted(sizes.items()):
         folder, base = posixpath.split(name)
-        pickled = name.endswith(_OTHERS) and size >= _WEIGHT_BYTES and base not in _NOT_WEIGHTS and folder not in safe
+        pickled = name.endswith(_OTHERS) and size >= WEIGHT_BYTES and base not in _NOT_WEIGHTS and folder not in safe
         if name.endswith(_SAFE) or pickled:
             found.append((name, size))
     usual = {posixpath.dirname(name) for name, _ in found if not _consolidated(name)}
@@ -73,7 +73,9 @@ def named(host: Host, word: str, may_hang: bool) -> Checkpoint:
         found = of_path(host, word, may_hang)
     except Absent:
         if word.startswith(("/", "./", "../", "~")):
-            raise UsageError(f"--model {word}: no such folder; expected a model's folder, its file, or a name") from None
+            raise UsageError(
+                f"--model {word}: no such folder; expected a model's folder, its file, or a name"
+            ) from None
         return Checkpoint(name=word, files=(), bytes=_catalogue_bytes(word), whole=True)
     except Missing as reason:
         raise UsageError(f"--model {word}: {reason.reason}") from None

@@ -128,11 +128,13 @@ _GENERATIONS = {2500: "1.0", 5000: "2.0", 8000: "3.0", 16000: "4.0", 32000: "5.0
 
 def _pcie(host: Host, controller: str) -> tuple[str, bool]:
     device = f"{controller}/device"
-    now = lanes(text(host, f"{device}/current_link_width") or ""), megatransfers(
-        text(host, f"{device}/current_link_speed") or ""
+    now = (
+        lanes(text(host, f"{device}/current_link_width") or ""),
+        megatransfers(text(host, f"{device}/current_link_speed") or ""),
     )
-    most = lanes(text(host, f"{device}/max_link_width") or ""), megatransfers(
-        text(host, f"{device}/max_link_speed") or ""
+    most = (
+        lanes(text(host, f"{device}/max_link_width") or ""),
+        megatransfers(text(host, f"{device}/max_link_speed") or ""),
     )
     if None in now or None in most:
         return "", False

@@ -162,7 +162,7 @@ def _combined(host: Host, name: str, members: int) -> Layer:
         chunks = f", {chunk} KiB chunks" if chunk else ""
         return _layer("raid", name, f"{level}, {members} member{'s' if members > 1 else ''}{chunks}")
     uuid = text(host, f"{folder}/dm/uuid") or ""
-    kind = next((kind for mark, kind in _MAPPERS if uuid.startswith(mark)), "device-mapper")
+    kind: LayerKind = next((kind for mark, kind in _MAPPERS if uuid.startswith(mark)), "device-mapper")
     return _layer(kind, name, text(host, f"{folder}/dm/name") or "")
 
 

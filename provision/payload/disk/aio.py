@@ -44,7 +44,9 @@ class _Queue:
         self._call.restype = ctypes.c_long
         self._block, self._depth = block, depth
         self._memory = mmap.mmap(-1, block * depth)  # page-aligned, as O_DIRECT wants
-        self._memory[:: mmap.PAGESIZE] = bytes(len(range(0, block * depth, mmap.PAGESIZE)))  # there before the clock runs
+        self._memory[:: mmap.PAGESIZE] = bytes(
+            len(range(0, block * depth, mmap.PAGESIZE))
+        )  # there before the clock runs
         self._anchor = ctypes.c_char.from_buffer(self._memory)
         self._controls = ctypes.create_string_buffer(_IOCB.size * depth)
         self._pointers = (ctypes.c_void_p * depth)()

@@ -6,7 +6,9 @@ import sys
 import threading
 import time
 
-SLICE_SECONDS = 0.05  # long beside one read of a slow disk (1 MiB at 100 MB/s: 0.01 s), short beside a part (0.4 s and more)
+SLICE_SECONDS = (
+    0.05  # long beside one read of a slow disk (1 MiB at 100 MB/s: 0.01 s), short beside a part (0.4 s and more)
+)
 
 
 class Meter:

@@ -7,6 +7,7 @@ import mmap
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 BLOCK = 1 << 20
@@ -61,9 +62,9 @@ def unnamed(folder: str, name: str) -> tuple[int, str]:
     if _TMPFILE:
         with contextlib.suppress(OSError):  # not every file system knows it: NFS, FUSE, older overlays
             return os.open(folder, os.O_RDWR | _TMPFILE | os.O_CLOEXEC, 0o600), "O_TMPFILE"
-    path = os.path.join(folder, name)
+    path = Path(folder, name)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    os.unlink(path)
+    path.unlink()
     return fd, "unlinked while open"
 
 
