@@ -70,7 +70,7 @@ def cache_too_small(case: Case) -> Iterator[Advice]:
 def one_reader(case: Case) -> Iterator[Advice]:
     """Several readers are slower than one: a head seeks between them."""
     one, several = case.measured.rate("streamed"), case.measured.rate("readers")
-    if one is None or several is None:
+    if one is None or several is None or case.standing.kind == "memory":
         return
     worse = several < one * loading.table().limit["readers_worse"].value
     if case.standing.turns or worse:

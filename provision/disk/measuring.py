@@ -84,6 +84,8 @@ def source(
     if room is None:
         return Source(refused="the file system does not say how much room it has, so nothing is written to it")
     block = room["block_size"]
+    if not room["blocks"]:
+        return Source(refused=f"{place.filesystem} is the kernel's own window and holds no files")
     reserve = max(int(room["blocks"] * block * RESERVE_SHARE), RESERVE_BYTES)
     left = room["available_blocks"] * block - reserve
     if left < LEAST_BYTES // 4:

@@ -86,8 +86,7 @@ def named(host: Host, word: str, may_hang: bool) -> Checkpoint:
 
 def _catalogue_bytes(name: str) -> int:
     """A published model's bytes on disk. The catalogue belongs to ``provision fit``."""
-    try:
-        fit = importlib.import_module("provision.fit")
-    except ModuleNotFoundError:
-        raise UsageError(f"--model {name}: no such folder, and this version has no catalogue of models") from None
+    fit = importlib.import_module("provision.fit")
+    if not hasattr(fit, "checkpoint_bytes"):
+        raise UsageError(f"--model {name}: no such folder, and this version cannot look names up; expected a folder or file")
     return int(fit.checkpoint_bytes(name))

@@ -15,12 +15,16 @@ class Meter:
     """Bytes since it was made, until the last of them arrived. Threads may share one."""
 
     def __init__(self, seconds: float, most: int = sys.maxsize) -> None:
-        self._most = most
+        self._most, self._allowed = most, seconds
         self._lock = threading.Lock()
-        self.started = self._last = self._slice_began = time.monotonic()
-        self.until = self.started + seconds
-        self.bytes = self._in_slice = 0
         self._rates: list[float] = []
+        self.bytes = self._in_slice = 0
+        self.start()
+
+    def start(self) -> None:
+        """The clock runs from now: what had to be prepared is done."""
+        self.started = self._last = self._slice_began = time.monotonic()
+        self.until = self.started + self._allowed
 
     @property
     def over(self) -> bool:

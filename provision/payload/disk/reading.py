@@ -41,16 +41,19 @@ def random_reads(pieces: list[Piece], meter: Meter) -> str:
             (fd, (first + int(chance.random() * count)) * RANDOM_BLOCK)
             for fd, first, count in iter(lambda: chance.choices(spans, weights)[0], None)
         )
-    return _in_flight(places, RANDOM_BLOCK, RANDOM_DEPTH, meter)
+    return _in_flight(places, RANDOM_BLOCK, RANDOM_DEPTH, meter, again=True)
 
 
-def _in_flight(places: Iterator[tuple[int, int]], block: int, depth: int, meter: Meter) -> str:
+def _in_flight(places: Iterator[tuple[int, int]], block: int, depth: int, meter: Meter, again: bool = False) -> str:
+    """``again``: the places never end, and those that were prepared may be read a second time."""
     try:
-        aio.read(places, block, depth, meter)
-        return f"{depth} in flight by io_submit"
+        queue = aio.Queue(places, block, depth)
     except aio.Refused:
         _threads(places, block, depth, meter)
         return f"{depth} threads"
+    meter.start()
+    queue.run(meter, again)
+    return f"{depth} in flight by io_submit"
 
 
 def _threads(places: Iterator[tuple[int, int]], block: int, depth: int, meter: Meter) -> None:
@@ -94,12 +97,12 @@ def readers(pieces: list[Piece], meter: Meter) -> str:
     blocks = [(p.fd, at) for p in pieces for at in range(p.offset, p.offset + p.length, BLOCK)]
 
     def work(number: int) -> None:
-        buffer = mmap.mmap(-1, STREAM_BLOCK)
+        buffer = memoryview(mmap.mmap(-1, STREAM_BLOCK))
         begin = number * part // BLOCK
         for fd, at, length in _runs(blocks[begin : begin + part // BLOCK], STREAM_BLOCK):
             if meter.over:
                 return
-            meter.add(os.preadv(fd, [memoryview(buffer)[:length]], at))
+            meter.add(os.preadv(fd, [buffer[:length]], at))
 
     _side_by_side(work, READERS)
     return f"{READERS} threads, {STREAM_BLOCK >> 20} MiB a read"

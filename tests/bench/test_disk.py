@@ -1,0 +1,193 @@
+"""``provision disk`` beside fio on the same pattern of the same file, and its forecast beside loads by safetensors."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provision.payload.disk.__main__ import BYTES
+from tests.bench import measure
+
+ROUNDS = 9
+GIB = 1 << 30
+FILE_BYTES = 4 * GIB
+MODEL_BYTES = 2 * GIB
+WITHIN_FIO, WITHIN_LOAD = 0.10, 0.15
+PROVISION = str(Path(sys.executable).with_name("provision"))
+SMOKE = os.environ.get("PROVISION_SMOKE_PYTHON", str(measure.ROOT / ".venv-smoke/bin/python"))
+PATTERNS = {
+    "sequential": "--rw=read --bs=1M --direct=1 --ioengine=libaio --iodepth=16",
+    "mmap": "--rw=read --bs=1M --direct=0 --ioengine=mmap --fadvise_hint=0 --invalidate=1",
+    "random": "--rw=randread --bs=4k --direct=1 --ioengine=libaio --iodepth=32 --randrepeat=0",
+}
+SAID = {
+    "sequential": "one reader, O_DIRECT, 1 MiB, 16 in flight",
+    "mmap": "mapped, cold, one thread",
+    "random": "4 KiB at random, O_DIRECT, 32 in flight",
+}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """On the disk of this checkout: a temporary folder may be memory."""
+    path = measure.ROOT / ".bench"
+    path.mkdir()
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+def windows(size: int) -> dict[str, tuple[int, int]]:
+    """Where each part of ours reads in one file: offset and length."""
+    found, start = {}, 0.0
+    for part, share in BYTES.items():
+        found[part] = (int(size * start) >> 20 << 20, int(size * share) >> 20 << 20)
+        start += share
+    return {**found, "random": (0, size)}
+
+
+def fio(pattern: str, file: Path, offset: int, size: int, seconds: float) -> float:
+    """Bytes per second by fio on a window of a file; it stops after so many seconds."""
+    command = [
+        *("fio", "--name=one", f"--filename={file}", "--readonly", "--output-format=json", "--group_reporting"),
+        *(*PATTERNS[pattern].split(), f"--offset={offset}", f"--size={size}", f"--runtime={int(seconds * 1000)}ms"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(json.loads(done.stdout[done.stdout.index("{") :])["jobs"][0]["read"]["bw_bytes"])
+
+
+def ours(path: Path, *options: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [PROVISION, "disk", str(path), "--json", *options], capture_output=True, text=True, check=True
+    )
+    return dict(json.loads(done.stdout))
+
+
+def random_file(path: Path, size: int) -> None:
+    with path.open("wb") as file:
+        for _ in range(size >> 24):
+            file.write(os.urandom(1 << 24))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def test_beside_fio_on_this_disk(folder: Path) -> None:
+    if shutil.which("fio") is None:
+        pytest.fail("fio is not there: apt-get install fio")
+    file = folder / "part.safetensors"
+    random_file(file, FILE_BYTES)
+    where = windows(int(FILE_BYTES * 0.96))
+    rates: dict[str, list[tuple[float, float]]] = {part: [] for part in PATTERNS}
+    for turn in range(ROUNDS + 1):  # whoever is first in a round finds other programs' traces: they take turns
+        peers: dict[str, float] = {}
+        if turn % 2:
+            peers = {part: fio(part, file, *where[part], 1.0) for part in PATTERNS}
+        parts = ours(file)["parts"]
+        if not turn % 2:
+            peers = {part: fio(part, file, *where[part], 1.0) for part in PATTERNS}
+        if turn:
+            for part, row in rates.items():
+                row.append((parts[part]["bytes"] / parts[part]["seconds"], peers[part]))
+    rows = ["| pattern | provision disk | fio | ratio | ratios of single rounds |", "|---|---:|---:|---:|---:|"]
+    ratios = {}
+    for part, pairs in rates.items():
+        mine, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
+        single = sorted(a / b for a, b in pairs)
+        ratios[part] = statistics.median(single)
+        rows.append(
+            f"| {SAID[part]} | {mine / 1e6:,.0f} MB/s | {theirs / 1e6:,.0f} MB/s | {ratios[part]:.2f} "
+            f"| {single[0]:.2f} to {single[-1]:.2f} |"
+        )
+    measure.record(
+        "disk-fio",
+        f"{datetime.date.today().isoformat()}, {measure.machine()}, a hypervisor's disk (virtio, ext4), fio "
+        f"{fio_version()}; `make bench`; medians of {ROUNDS} rounds, `provision disk FILE` and fio in turns on the same "
+        "windows of one 4 GiB file; the ratio is the median of the rounds' ratios.\n\n" + "\n".join(rows),
+    )
+    assert all(abs(ratio - 1) <= WITHIN_FIO for ratio in ratios.values()), ratios
+
+
+def fio_version() -> str:
+    return subprocess.run(["fio", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+# What vLLM's loader does, with main memory in the GPU's place: parameters that are there already, filled by one thread.
+# "streamed": vLLM's "eager", a whole file read and then taken apart.
+LOADER = """
+import os, sys, time
+import torch
+from safetensors import safe_open
+from safetensors.torch import load
+torch.set_num_threads(1)
+path, way = sys.argv[1:]
+with safe_open(path, framework="pt") as file:
+    shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}
+wanted = {name: torch.zeros(shape, dtype=torch.bfloat16).fill_(1) for name, shape in shapes.items()}
+load_ = {"mmap": lambda: None, "streamed": lambda: None}
+started = time.monotonic()
+if way == "mmap":
+    with safe_open(path, framework="pt") as file:
+        for name in file.keys():
+            wanted[name].copy_(file.get_tensor(name))
+elif way == "pread":
+    with safe_open(path, framework="pt", backend="pread") as file:
+        for name in file.keys():
+            wanted[name].copy_(file.get_tensor(name))
+else:
+    with open(path, "rb") as file:
+        for name, tensor in load(file.read()).items():
+            wanted[name].copy_(tensor)
+print(time.monotonic() - started)
+"""
+MAKER = """
+import sys, torch
+from safetensors.torch import save_file
+path, size = sys.argv[1], int(sys.argv[2])
+count = size // (4096 * 4096 * 2)
+save_file({f"layers.{i}.weight": torch.randint(-32768, 32767, (4096, 4096), dtype=torch.int16).view(torch.bfloat16)
+           for i in range(count)}, path)
+"""
+
+
+def evict(file: Path) -> None:
+    fd = os.open(file, os.O_RDONLY)
+    os.fsync(fd)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(fd)
+
+
+def load(file: Path, way: str) -> float:
+    done = subprocess.run([SMOKE, "-c", LOADER, str(file), way], capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def test_forecast_beside_loads(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    subprocess.run([SMOKE, "-c", MAKER, str(file), str(MODEL_BYTES)], check=True)
+    evict(file)
+    said: dict[str, list[float]] = {}
+    took: dict[str, list[float]] = {}
+    cases = [(state, way) for state in ("cold", "warm") for way in ("mmap", "streamed", "pread")]
+    for turn in range(ROUNDS + 1):
+        made = ours(folder)["load_seconds"]
+        for state, way in cases:
+            if state == "cold":
+                evict(file)
+            seconds = load(file, way)
+            if turn:
+                took.setdefault(f"{state} {way}", []).append(seconds)
+                said.setdefault(f"{state} {way}", []).append(
+                    made[state]["mmap" if way == "mmap" else "streamed"]["likely"]
+                )
+    print({name: (statistics.median(said[name]), statistics.median(took[name])) for name in took}, said, took)
