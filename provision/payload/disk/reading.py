@@ -165,13 +165,17 @@ _MAPPED = "mapped, copied by one thread in page-fault order"
 
 def make_cold(pieces: list[Piece]) -> tuple[float | None, float | None]:
     """Drop the pieces from the page cache: the shares held before and after; None where the kernel does not say."""
-    before, after, whole = 0.0, 0.0, 0
+    before = _held(pieces)
     for piece in pieces:
-        span = piece.fd, piece.offset, piece.length
-        held = held_share(*span)
-        let_go(*span)
-        left = held_share(*span)
-        if held is None or left is None:
-            return None, None
-        before, after, whole = before + held * piece.length, after + left * piece.length, whole + piece.length
-    return (before / whole, after / whole) if whole else (None, None)
+        let_go(piece.fd, piece.offset, piece.length)
+    return before, _held(pieces)
+
+
+def _held(pieces: list[Piece]) -> float | None:
+    held, whole = 0.0, 0
+    for piece in pieces:
+        share = held_share(piece.fd, piece.offset, piece.length)
+        if share is None:
+            return None
+        held, whole = held + share * piece.length, whole + piece.length
+    return held / whole if whole else None
