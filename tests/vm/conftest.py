@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import compileall
 import contextlib
+import dataclasses
 import fcntl
 import hashlib
 import json
@@ -22,7 +23,7 @@ import time
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -47,17 +48,37 @@ BOOT_SECONDS = 900
 DISK_BYTES = 1 << 30
 
 
+@dataclasses.dataclass(frozen=True)
+class Drive:
+    """An empty disk. ``options`` go to QEMU's ``-drive``: ``throttling.bps-read=104857600`` makes it a slow one."""
+
+    kind: Literal["nvme", "rotating"]
+    serial: str
+    size_bytes: int = DISK_BYTES
+    options: str = ""
+
+    def arguments(self, folder: Path) -> tuple[str, ...]:
+        """What QEMU is told; the file is made in ``folder``."""
+        file = folder / f"{self.kind}-{self.serial}.img"
+        with file.open("wb") as empty:
+            empty.truncate(self.size_bytes)
+        more = f",{self.options}" if self.options else ""
+        drive = f"file={file},format=raw,cache=unsafe,if=none,id=drive-{self.serial}{more}"
+        device = {"nvme": "nvme", "rotating": "scsi-hd,rotation_rate=7200"}[self.kind]
+        return ("-drive", drive, "-device", f"{device},drive=drive-{self.serial},serial={self.serial}")
+
+
+STANDARD = (Drive("nvme", "one"), Drive("rotating", "turning"))
+
+
 class VirtualMachine:
     """A running machine. ``folder`` holds its disks, its key and its console's log."""
 
-    def __init__(self, folder: Path, image: Path) -> None:
+    def __init__(self, folder: Path, image: Path, drives: tuple[Drive, ...] = STANDARD) -> None:
         self.folder = folder
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port = free.getsockname()[1]
-        for name in ("nvme.img", "rotating.img"):
-            with (folder / name).open("wb") as file:
-                file.truncate(DISK_BYTES)
         disk = "file={0},format=raw,cache=unsafe,if={1}"
         command = [
             *("setpriv", "--pdeathsig", "KILL"),  # it ends with the tests, however they end
@@ -67,9 +88,8 @@ class VirtualMachine:
             *("-initrd", str(image / "initrd.img"), "-append", "root=LABEL=root rw console=ttyS0"),
             *("-drive", disk.format(image / "root.img", "virtio") + ",snapshot=on"),
             *("-drive", disk.format(folder / "tool.img", "virtio") + ",readonly=on"),
-            *("-drive", disk.format(folder / "nvme.img", "none,id=nvme"), "-device", "nvme,drive=nvme,serial=one"),
-            *("-device", "virtio-scsi-pci", "-drive", disk.format(folder / "rotating.img", "none,id=rotating")),
-            *("-device", "scsi-hd,drive=rotating,rotation_rate=7200"),
+            *("-device", "virtio-scsi-pci"),
+            *(word for drive in drives for word in drive.arguments(folder)),
             *("-nic", f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{self._port}-:22"),
         ]
         with (folder / "qemu").open("wb") as log:
@@ -234,17 +254,23 @@ def what_is_missing() -> str:
     return f"needs {', '.join(missing)} (CI=true or PROVISION_TEST_INSTALL=1 installs them)" if missing else ""
 
 
-@pytest.fixture(scope="session")
-def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualMachine]:
-    """The machine, booted."""
+@contextlib.contextmanager
+def booted(folder: Path, drives: tuple[Drive, ...] = STANDARD) -> Iterator[VirtualMachine]:
+    """A machine with these disks beside its own; without what it takes, the test is skipped."""
     if reason := what_is_missing():
         if IN_CI:
             pytest.fail(f"no virtual machine: {reason}")
         pytest.skip(f"no virtual machine: {reason}")
-    folder = tmp_path_factory.mktemp("vm")
     tool_disk(folder)
-    machine = VirtualMachine(folder, root_image())
+    machine = VirtualMachine(folder, root_image(), drives)
     try:
         yield machine
     finally:
         machine.close()
+
+
+@pytest.fixture(scope="session")
+def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualMachine]:
+    """The machine, booted."""
+    with booted(tmp_path_factory.mktemp("vm")) as machine:
+        yield machine

@@ -18,6 +18,7 @@ DEPTH = 16  # blocks of 1 MiB in flight: as much as eight readers of 2 MiB, and 
 READERS = 8  # vLLM's prefetch, and the concurrency from which the Run:ai streamer gained nothing more on one disk
 STREAM_BLOCK = 16 << 20  # vLLM's prefetch
 COPY_BLOCK = 1 << 20
+TARGET_BYTES = 128 << 20  # past the last cache of all but a few server processors
 RANDOM_BLOCK = 4096
 RANDOM_DEPTH = 32
 
@@ -122,10 +123,31 @@ def _runs(blocks: list[tuple[int, int]], most: int) -> Iterator[tuple[int, int, 
         yield run
 
 
+class _Target:
+    """Where weights end up: memory that is there already, and so large that no processor's cache holds it."""
+
+    def __init__(self) -> None:
+        self._memory = memoryview(mmap.mmap(-1, TARGET_BYTES))
+        for at in range(0, TARGET_BYTES, COPY_BLOCK):
+            self._memory[at : at + COPY_BLOCK] = bytes(COPY_BLOCK)
+        self._at = 0
+
+    def take(self, view: memoryview) -> None:
+        """Copy it in, behind what came before, and from the start again when full."""
+        if self._at + len(view) > TARGET_BYTES:
+            self._at = 0
+        self._memory[self._at : self._at + len(view)] = view
+        self._at += len(view)
+
+
 def streamed(pieces: list[Piece], meter: Meter) -> str:
-    """One reader through the page cache into new memory, as an eager loader does, and from there to where it is wanted."""
-    target = memoryview(mmap.mmap(-1, STREAM_BLOCK))
-    target[:] = bytes(STREAM_BLOCK)
+    """One reader through the page cache into new memory, tensor by tensor, and from there to where it is wanted.
+
+    As safetensors' backend "pread" does it. (Its ``load`` of a whole file's bytes copies once more: 2.8 s of processor time for
+    2 GiB where "pread" took 1.7 and this 1.5; 2 cores, busy, 2026-11-24.)
+    """
+    target = _Target()
+    meter.start()
     for piece in pieces:
         for at in range(piece.offset, piece.offset + piece.length, STREAM_BLOCK):
             if meter.over:
@@ -133,7 +155,8 @@ def streamed(pieces: list[Piece], meter: Meter) -> str:
             length = min(STREAM_BLOCK, piece.offset + piece.length - at)
             with contextlib.closing(mmap.mmap(-1, length)) as fresh, memoryview(fresh) as view:
                 count = os.preadv(piece.fd, [view], at)
-                target[:count] = view[:count]
+                with view[:count] as part:
+                    target.take(part)
             meter.add(count)
     return _STREAMED
 
@@ -146,8 +169,8 @@ def mapped(pieces: list[Piece], meter: Meter) -> str:
 
     No advice is given to the kernel: torch's mapping gives none either, and with it the kernel reads ahead differently.
     """
-    target = memoryview(mmap.mmap(-1, COPY_BLOCK))
-    target[:] = bytes(COPY_BLOCK)
+    target = _Target()
+    meter.start()
     for piece in pieces:
         view = mmap.mmap(piece.fd, piece.length, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED, offset=piece.offset)
         with contextlib.closing(view) as file, memoryview(file) as pages:
@@ -155,7 +178,8 @@ def mapped(pieces: list[Piece], meter: Meter) -> str:
                 if meter.over:
                     return _MAPPED
                 count = min(COPY_BLOCK, piece.length - at)
-                target[:count] = pages[at : at + count]
+                with pages[at : at + count] as part:
+                    target.take(part)
                 meter.add(count)
     return _MAPPED
 
