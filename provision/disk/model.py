@@ -88,5 +88,7 @@ def _catalogue_bytes(name: str) -> int:
     """A published model's bytes on disk. The catalogue belongs to ``provision fit``."""
     fit = importlib.import_module("provision.fit")
     if not hasattr(fit, "checkpoint_bytes"):
-        raise UsageError(f"--model {name}: no such folder, and this version cannot look names up; expected a folder or file")
+        raise UsageError(
+            f"--model {name}: no such folder, and this version cannot look names up; expected a folder or file"
+        )
     return int(fit.checkpoint_bytes(name))

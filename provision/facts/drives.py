@@ -61,13 +61,12 @@ def drive(host: Host, disk: Disk) -> Drive:
     link, degraded = _pcie(host, controller) if controller else (_sata(host, folder), False)
     health, unknown = _health(host, disk, controller)
     ahead = whole(host, f"{folder}/queue/read_ahead_kb")
-    vendor = text(host, f"{folder}/device/vendor") or ""
     return Drive(
         name=disk.name,
         kind=kind,
         because=because,
         model=disk.model,
-        emulated=disk.transport in ("virtio", "xen", "hyperv") or bool(_EMULATED.search(f"{vendor} {disk.model}")),
+        emulated=_emulated(host, disk),
         rpm=rpm if rpm and rpm >= _SLOWEST_RPM else None,
         bytes=disk.bytes,
         read_ahead_bytes=None if ahead is None else ahead * 1024,
@@ -95,12 +94,17 @@ def _kind(host: Host, disk: Disk, rpm: int | None) -> tuple[DriveKind, str]:
         return "hdd", f"the disk says that it turns {rpm} times a minute"
     if rpm == _NOT_ROTATING:
         return "ssd", "the disk says that nothing turns"
-    vendor = text(host, f"/sys/block/{disk.name}/device/vendor") or ""
-    if disk.transport in ("virtio", "xen", "hyperv") or _EMULATED.search(f"{vendor} {model}"):
+    if _emulated(host, disk):
         return "virtual", "a hypervisor's disk, which does not say what is beneath it"
     if disk.transport == "usb":
         return "unknown", "USB bridges often hide whether the disk turns"
     return ("hdd", "the kernel takes it for rotating") if disk.rotational else ("ssd", "the kernel takes it for solid")
+
+
+def _emulated(host: Host, disk: Disk) -> bool:
+    """By connection or model, as ``Disk.virtual``; SCSI's vendor and NVMe's longer model names say it too."""
+    vendor = text(host, f"/sys/block/{disk.name}/device/vendor") or ""
+    return disk.virtual or bool(_EMULATED.search(f"{vendor} {disk.model}"))
 
 
 def _rotation(host: Host, folder: str) -> int | None:
