@@ -112,7 +112,8 @@ def test_beside_fio_on_this_disk(folder: Path) -> None:
         )
     measure.record(
         "disk-fio",
-        f"{datetime.date.today().isoformat()}, {measure.machine()}, load average {os.getloadavg()[1]:.1f}, a hypervisor's disk (virtio, ext4), "
+        f"{datetime.date.today().isoformat()}, {measure.machine()}, load average {os.getloadavg()[1]:.1f}, "
+        "a hypervisor's disk (virtio, ext4), "
         f"{fio_version()}; `make bench`; medians of {ROUNDS} rounds, `provision disk FILE` and fio in turns on the same "
         "windows of one 4 GiB file; the ratio is the median of the rounds' ratios.\n\n" + "\n".join(rows),
     )
@@ -192,8 +193,8 @@ def test_forecast_beside_loads(folder: Path) -> None:
     measure.record(
         "disk-load",
         f"{datetime.date.today().isoformat()}, {measure.machine()}, load average {os.getloadavg()[1]:.1f}; `make bench`; "
-        f"{LOADS} rounds: `provision disk FOLDER`, then loads of its 2 GiB of bfloat16 in 64 tensors by one thread of safetensors "
-        "and torch into parameters that were there; the ratio is the median of the rounds' ratios.\n\n"
+        f"{LOADS} rounds: `provision disk FOLDER`, then loads of its 2 GiB of bfloat16 in 64 tensors by one thread of "
+        "safetensors and torch into parameters that were there; the ratio is the median of the rounds' ratios.\n\n"
         + "\n".join(rows),
     )
     assert all(abs(ratio - 1) <= WITHIN_LOAD for ratio in ratios.values()), ratios

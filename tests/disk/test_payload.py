@@ -159,6 +159,8 @@ def test_asynchronous_io_reads_all_of_it_and_says_errors(weights: Path) -> None:
     assert meter.bytes == 2 * SHARD
     with pytest.raises(OSError, match=r"[Bb]ad file descriptor"):
         reading.sequential([pieces[0]._replace(direct=9999)], Meter(60))
+    with pytest.raises(OSError, match="short read"):  # the file ends before the piece does
+        reading.sequential([pieces[0]._replace(length=2 * SHARD)], Meter(60))
 
 
 def test_random_reading_ends_with_its_bytes(weights: Path) -> None:
