@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import posixpath
 
 from provision.errors import UsageError
@@ -85,10 +84,7 @@ def named(host: Host, word: str, may_hang: bool) -> Checkpoint:
 
 
 def _catalogue_bytes(name: str) -> int:
-    """A published model's bytes on disk. The catalogue belongs to ``provision fit``."""
-    fit = importlib.import_module("provision.fit")
-    if not hasattr(fit, "checkpoint_bytes"):
-        raise UsageError(
-            f"--model {name}: no such folder, and this version cannot look names up; expected a folder or file"
-        )
-    return int(fit.checkpoint_bytes(name))
+    """A published model's bytes on disk. Raises ``UsageError`` with the nearest names."""
+    from provision.fit.on_disk import checkpoint_bytes
+
+    return checkpoint_bytes(name)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import types
 from pathlib import Path
 
 import pytest
@@ -54,8 +52,8 @@ def test_a_name_is_asked_of_the_catalogue(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="no such folder; expected"):
         model.named(LocalHost(), "./not/there", False)
-    fit = types.ModuleType("provision.fit")
-    fit.checkpoint_bytes = lambda name: {"org/m": 15 << 30}[name]  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "provision.fit", fit)
-    made = model.named(LocalHost(), "org/m", False)
-    assert (made.bytes, made.files) == (15 << 30, ())
+    with pytest.raises(UsageError, match="nobody/has-this"):
+        model.named(LocalHost(), "nobody/has-this", False)
+    made = model.named(LocalHost(), "deepseek-ai/DeepSeek-R1-Distill-Qwen-14B", False)
+    assert made.files == ()
+    assert made.bytes == pytest.approx(14.77e9 * 2, rel=0.01)  # 14.77 G parameters in 16 bit, as published
