@@ -18,6 +18,7 @@ from provision.record import record
 
 SECONDS, GIB = 5.0, 4.0  # what the measurement may use unless told otherwise
 GRACE_SECONDS = 5.0  # a part notices its end between two reads; a sleeping disk takes seconds to spin up
+GRACE_SHARE = 0.5  # of the time that was given, where that is more: what is prepared between the parts grows with it
 QUIET_SECONDS = 2.0  # before progress is said
 LEAST_BYTES = 256 << 20  # of files that are there: with fewer a temporary file tells more
 FILES = 256  # files that are opened at most
@@ -118,9 +119,8 @@ def measure(place: Place, chosen: Source, seconds: float, most: int) -> Measured
     progress.daemon = True
     progress.start()
     try:
-        status, why = follow_child(
-            command, seconds + GRACE_SECONDS, lambda line: lines.append(json.loads(line)), "the disk"
-        )
+        deadline = seconds + max(GRACE_SECONDS, seconds * GRACE_SHARE)
+        status, why = follow_child(command, deadline, lambda line: lines.append(json.loads(line)), "the disk")
     finally:
         progress.cancel()
         if (

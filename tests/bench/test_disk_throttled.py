@@ -81,6 +81,7 @@ def test_on_disks_of_known_rates(machine: VirtualMachine) -> None:
             theirs = peers(machine, kind) if turn % 2 else {}
             said: dict[str, Any] = json.loads(machine.provision(f"disk {file} --json --seconds 60").stdout)
             assert said["kind"] == KINDS[kind], said["kind_because"]
+            assert said["unmeasured"] == {}
             (one,) = said["disks"]
             assert one["emulated"] and one["rpm"] == (7200 if kind == "rotating" else None)
             assert kind == "rotating" or one["health"]["well"]  # asked of the controller by the kernel's own call
