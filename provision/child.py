@@ -13,6 +13,9 @@ import pkgutil
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +75,43 @@ def hear_child(command: tuple[str, ...], timeout: float, name: str = "") -> tupl
         late = _give_up(child, name or " ".join(command[:3]), timeout)
     text = out[:OUTPUT_LIMIT_BYTES].decode(errors="replace"), err[:OUTPUT_LIMIT_BYTES].decode(errors="replace")
     return child.returncode or 0, *text, late
+
+
+def follow_child(command: tuple[str, ...], timeout: float, heard: Callable[[str], None], name: str) -> tuple[int, str]:
+    """Every line that a command says, as it says it; then its status (negative: the signal that ended it) and why it failed.
+
+    At the deadline it is killed with its group, and when this process is interrupted too. What was heard stays heard.
+    """
+    with tempfile.TemporaryFile() as errors:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=plain_environment(),
+            start_new_session=True,
+        )
+
+        def listen() -> None:
+            with contextlib.suppress(ValueError, OSError):  # the pipe was closed on a child that cannot be killed
+                for line in child.stdout or ():
+                    heard(line.decode(errors="replace"))
+
+        listener = threading.Thread(target=listen, daemon=True)
+        listener.start()
+        try:
+            child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return -signal.SIGKILL, _give_up(child, name, timeout)
+        except BaseException:
+            _give_up(child, name, timeout)
+            raise
+        listener.join(GRACE_SECONDS)
+        if child.stdout is not None:
+            child.stdout.close()
+        errors.seek(0)
+        said = errors.read(OUTPUT_LIMIT_BYTES).decode(errors="replace").strip()
+    return child.returncode, said.splitlines()[-1] if said else ""
 
 
 def _give_up(child: subprocess.Popen[bytes], name: str, timeout: float) -> str:

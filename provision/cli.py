@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from provision import __version__, reading, sizing
+from provision.disk.command import disk
 from provision.errors import ProvisionError
 from provision.paste import options
 
@@ -176,6 +177,7 @@ def doctor(
 
 main.add_command(reading.diff)
 main.add_command(reading.explain)
+main.add_command(disk)
 
 
 @main.command()

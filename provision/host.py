@@ -98,6 +98,9 @@ class Host(Protocol):
     def elf(self, path: str) -> dict[str, Any]:
         """What a shared library asks for and offers: see ``provision.elf.read``. Missing: it is no library."""
 
+    def nvme_log(self, device: str) -> str:
+        """An NVMe controller's health log: see ``provision.local.nvme_log``."""
+
     def clock(self) -> dict[str, int]:
         """Whether the kernel's clock is synchronised: see ``provision.local.clock``."""
 
@@ -275,6 +278,9 @@ class LocalHost:
             return _asked(path, lambda: elf.read(path))
         except elf.NotElf as error:
             raise Missing(f"{path}: {error}") from None
+
+    def nvme_log(self, device: str) -> str:
+        return _asked(device, lambda: local.nvme_log(device))
 
     def clock(self) -> dict[str, int]:
         return _asked("the kernel's clock", local.clock)

@@ -91,6 +91,9 @@ class RecordingHost:
     def elf(self, path: str) -> dict[str, Any]:
         return self._ask(f"elf {path}", lambda: self._host.elf(path))
 
+    def nvme_log(self, device: str) -> str:
+        return self._ask(f"nvme_log {device}", lambda: self._host.nvme_log(device))
+
     def clock(self) -> dict[str, int]:
         return self._ask("clock", self._host.clock)
 
@@ -192,6 +195,9 @@ class RecordedHost:
 
     def elf(self, path: str) -> dict[str, Any]:
         return dict(self._answer(f"elf {path}", f"{path} is not there"))
+
+    def nvme_log(self, device: str) -> str:
+        return str(self._answer(f"nvme_log {device}", f"{device} is not there"))
 
     def clock(self) -> dict[str, int]:
         return dict(self._answer("clock", "the clock was not recorded"))

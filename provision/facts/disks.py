@@ -138,11 +138,14 @@ def mounts(host: Host) -> Mounts:
 
 @record
 class MountLine:
+    """One line of /proc/self/mountinfo."""
+
     mount_point: str
     device: str  # "254:0"
     filesystem: str
     source: str
     options: tuple[str, ...]
+    folders: dict[str, str]  # an overlay's lowerdir, upperdir and workdir
 
     @classmethod
     def parse(cls, text: str) -> MountLine:
@@ -150,6 +153,7 @@ class MountLine:
         left, _, right = text.partition(" - ")
         _, _, device, _, mount_point, options = left.split(" ")[:6]
         filesystem, source, super_options = (*right.split(" "), "")[:3]
+        folders = [o for o in super_options.split(",") if o.startswith(_LAYERS)]
         return cls(
             mount_point=_plain(mount_point),
             device=device,
@@ -158,6 +162,7 @@ class MountLine:
             options=tuple(
                 sorted(o for o in {*options.split(","), *super_options.split(",")} if o and not o.startswith(_LAYERS))
             ),
+            folders={name: _plain(value) for name, _, value in (o.partition("=") for o in folders)},
         )
 
     def network(self) -> bool:
