@@ -50,7 +50,8 @@ def planned_weights_do_not_fit(gpus: Gpus | Missing, plan: GpuMemory) -> Iterato
         certain = card.cache_high_bytes < 0
         yield Finding(
             f"{serving.model} in {serving.precision} takes {size(card.weights_bytes)} on {_cards(serving)}; "
-            f"{serving.engine} may use {size(card.usable_bytes)} of the {size(card.total_bytes)} of {serving.gpu}",
+            f"{serving.engine} may use {size(card.usable_bytes)} of "
+            f"the {size(card.total_bytes)} of {serving.gpu}",
             measured={"usable_bytes": card.usable_bytes, "total_bytes": card.total_bytes, "gpus": serving.gpus},
             needed={"weights_bytes": card.weights_bytes, "ranks": serving.ranks},
             fix=_instead(serving),
