@@ -17,27 +17,38 @@ from provision.facts.log import KernelLog
 R = TypeVar("R")
 
 
-def each(gpus: Iterable[R], fields: str, nothing: str, judge: Callable[[R], Iterator[Finding]]) -> Iterator[Finding]:
-    """What ``judge`` finds on every GPU whose ``fields`` ("ecc ecc_pending") are known.
+def readable(gpus: Iterable[R], fields: str, nothing: str) -> Iterator[R]:
+    """The GPUs whose ``fields`` ("ecc ecc_pending") are all known, and then what ``read_everywhere`` raises.
 
-    Nothing found and a field unread on some GPU: ``Missing`` with the driver's reason. No GPU has them: ``NotApplicable``
-    with ``nothing``.
+    What a check found until then stays found, with the reason beside it.
     """
-    names = fields.split()
-    every: list[Any] = list(gpus)
-    known = [gpu for gpu in every if all(getattr(gpu, name) is not None for name in names)]
-    found = [finding for gpu in known for finding in judge(gpu)]
-    yield from found
-    if found:
-        return
+    every = list(gpus)
+    yield from _with_all(every, fields.split())
+    read_everywhere(every, fields, nothing)
+
+
+def read_everywhere(gpus: Iterable[Any], fields: str, nothing: str) -> None:
+    """Nothing where every GPU that has these fields told them.
+
+    A field unread on some GPU: ``Missing`` with the driver's reason. No GPU has them: ``NotApplicable`` with ``nothing``.
+    """
+    every, names = list(gpus), fields.split()
     for gpu in every:
         for name, reason in gpu.unread:
-            if name in names and reason == NOT_PASTED:
-                raise Missing(reason)
             if name in names:
-                raise Missing(f"GPU {gpu.index}, {name}: {reason}")
-    if not known:
+                raise Missing(reason if reason == NOT_PASTED else f"GPU {gpu.index}, {name}: {reason}")
+    if not _with_all(every, names):
         raise NotApplicable(nothing)
+
+
+def _with_all(gpus: list[R], names: list[str]) -> list[R]:
+    return [gpu for gpu in gpus if all(getattr(gpu, name) is not None for name in names)]
+
+
+def each(gpus: Iterable[R], fields: str, nothing: str, judge: Callable[[R], Iterator[Finding]]) -> Iterator[Finding]:
+    """What ``judge`` finds on every readable GPU."""
+    for gpu in readable(gpus, fields, nothing):
+        yield from judge(gpu)
 
 
 def events(log: KernelLog, *kinds: str) -> list[KernelEvent]:

@@ -6,11 +6,14 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from provision.check import NotApplicable
 from provision.fact import Absent, Missing
 from provision.facts.disks import Disks, Mount, Mounts
 from provision.facts.docker import DaemonJson, Docker
+from provision.facts.gpus import Gpus
 from provision.facts.kernels import Kernels
 from provision.facts.models import ModelFiles, ModelFolder
+from provision.plan import GpuMemory, Serving
 
 DEFAULT_DATA_ROOT = "/var/lib/docker"  # where the engine keeps its data unless daemon.json says otherwise
 _KIB, _MIB, _GIB = 1 << 10, 1 << 20, 1 << 30
@@ -71,6 +74,18 @@ def mount_of(path: str, mounts: Mounts) -> Mount:
     if not holding:
         raise Missing(f"none of the mounts that were seen holds {path}")
     return max(holding, key=lambda m: len(m.mount_point))
+
+
+def served(gpus: Gpus | Missing, plan: GpuMemory) -> Serving:
+    """How the model of provision.toml is to be served here.
+
+    Raises ``NotApplicable`` for the bundled model, ``Missing`` where no card could be judged.
+    """
+    if plan.serving is not None:
+        return plan.serving
+    if not plan.unserved:
+        raise NotApplicable("provision.toml plans no model but the bundled one")
+    raise Missing(gpus.reason if isinstance(gpus, Missing) else plan.unserved)
 
 
 def kernel_order(release: str) -> tuple[tuple[int, ...], str]:

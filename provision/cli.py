@@ -55,7 +55,7 @@ class _Group(click.Group):
 def main() -> None:
     """The environment doctor and provisioning tool for large language models on your own machines.
 
-    On a fresh machine:  sudo provision up
+    On a fresh machine:  sudo provision up        To look only:  provision doctor
     """
 
 
@@ -83,7 +83,7 @@ def _emit(text: str, output: Path | None = None) -> None:
 @_ALLOW
 @click.pass_context
 def up(ctx: click.Context, spec_path: Path | None, yes: bool, allowed: tuple[str, ...]) -> None:
-    """Everything, in order: diagnose, plan, preview, apply, build, prove. Safe to repeat.
+    """Everything, in order. Diagnose, plan, render, preview, apply, build, prove; safe to repeat.
 
     Where another run holds the machine, this one waits 30 seconds, or as many as PROVISION_WAIT says.
 
@@ -104,6 +104,8 @@ def up(ctx: click.Context, spec_path: Path | None, yes: bool, allowed: tuple[str
 )
 def facts(output: Path | None, as_json: bool, facts_path: str | None, share: bool, collector: Path | None) -> None:
     """What this machine is.
+
+    A screen for people; with --json or -o the snapshot that other commands take as --facts.
 
     Example:  provision facts -o facts.json
     """
@@ -145,6 +147,9 @@ def doctor(
 ) -> None:
     """What is wrong with this machine, and why. Changes nothing.
 
+    Exit code 0: nothing found; 1: errors found, with --strict warnings too; 2: a bad call or file; 3: nothing found, but
+    a check that matters could not look.
+
     Example:  provision doctor --format json | jq .causes
     """
     from provision import check, road
@@ -163,6 +168,7 @@ def doctor(
         strict=strict,
         baseline=before is not None,
         spec_path=str(spec_path or "provision.toml"),
+        serving=seen.serving,
     )
     _emit(formats.write(form, shown, layout.PLAIN if output else out.style()), output)
     ctx.exit(check.exit_code(results, strict))
@@ -179,7 +185,7 @@ main.add_command(reading.explain)
 @click.option("--resolver", type=click.Choice(["uv", "pip-tools"]), default="uv", show_default=True)
 @click.pass_context
 def lock(ctx: click.Context, variants: tuple[str, ...], only_check: bool, crosscheck: bool, resolver: str) -> None:
-    """Make lockfiles with a hash on every line, from provision/catalog/variants.toml and pyproject.toml.
+    """Make lockfiles with a hash on every line. From provision/catalog/variants.toml and pyproject.toml.
 
     Example:  provision lock smoke-cpu-py311
     """
@@ -245,7 +251,7 @@ def build(spec_path: Path | None, run_name: str | None) -> None:
 @main.command()
 @_SPEC
 @_RUN
-@click.option("--only", metavar="NAME", help="One obstacle's role.")
+@click.option("--only", metavar="NAME", help="Only what belongs to this obstacle, for example storage.")
 @click.option("--undo", metavar="RUN", help="Take back what that run changed.")
 @_YES
 @_ALLOW
@@ -259,9 +265,11 @@ def apply(
     yes: bool,
     allowed: tuple[str, ...],
 ) -> None:
-    """Make the machine what the plan says; shows the changes first and asks on a terminal.
+    """Make the machine what the plan says. Shows the changes first and asks on a terminal.
 
-    Example:  sudo provision apply --undo 0007
+    Takes the plan that 'provision plan' left in a run, and refuses where the machine has changed since.
+
+    Example:  sudo provision apply, and to take run 7 back: sudo provision apply --undo 0007
     """
     from provision import up as road
 
@@ -277,7 +285,7 @@ def apply(
 @click.option("--here", is_flag=True, help="Run the proofs with the torch of this environment, without a container.")
 @click.pass_context
 def verify(ctx: click.Context, spec_path: Path | None, run_name: str | None, here: bool) -> None:
-    """Run the promised proofs in the container, then look at the machine again.
+    """Run the promised proofs in the container. Then look at the machine again.
 
     Example:  sudo provision verify
     """

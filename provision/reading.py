@@ -56,7 +56,7 @@ def earlier(path: Path | None) -> Callable[[Sequence[Result]], tuple[Result, ...
 @click.argument("b")
 @JSON
 def diff(spec_path: Path | None, a: str, b: str, as_json: bool) -> None:
-    """What differs between two snapshots, one of a machine that works: the likeliest reason first.
+    """What differs between two snapshots. Give one of a machine that works: the likeliest reason comes first.
 
     Example:  provision diff works.json broken.json
     """
@@ -74,7 +74,7 @@ def diff(spec_path: Path | None, a: str, b: str, as_json: bool) -> None:
 @click.option("--readme", is_flag=True, hidden=True, help="checks/README.md, which is generated.")
 @JSON
 def explain(word: str | None, everything: bool, readme: bool, as_json: bool) -> None:
-    """A check, a proof or a cause as prose: what it means, how to fix it, how the fix is proved.
+    """A check, a proof or a cause as prose. What it means, how to fix it, how the fix is proved.
 
     Example:  provision explain FRG001
     """
@@ -96,14 +96,17 @@ def explain(word: str | None, everything: bool, readme: bool, as_json: bool) -> 
 
 @click.group()
 def catalog() -> None:
-    """The tables behind the checks: which torch needs which driver, what an Xid means, with their sources."""
+    """The tables behind the checks, with their sources. Which torch needs which driver, what an Xid means.
+
+    Example:  provision catalog show torch_releases
+    """
 
 
 @catalog.command()
 @click.argument("table", required=False)
 @JSON
 def show(table: str | None, as_json: bool) -> None:
-    """A table with the source and date of each row; without a name, which tables there are.
+    """A table with the source and date of each row. Without a name: which tables there are.
 
     Example:  provision catalog show torch_releases
     """
@@ -115,7 +118,7 @@ def show(table: str | None, as_json: bool) -> None:
 
 @catalog.command()
 def refresh() -> None:
-    """Make the tables again that follow from the package index (in a checkout), and say which rows moved.
+    """Make the tables of package releases again. From the package index, in a checkout; says which rows moved.
 
     Example:  provision catalog refresh
     """

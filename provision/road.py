@@ -18,7 +18,7 @@ from provision import __version__, cause, check, codec, fact, facts, plan, rundi
 from provision.errors import UsageError
 from provision.fact import NOT_PASTED, Missing, NotKnown, Snapshot
 from provision.host import LocalHost
-from provision.plan import Plan
+from provision.plan import Plan, Serving
 from provision.record import record
 from provision.roadblock import BY_NAME
 from provision.rundir import RunDirectory
@@ -33,6 +33,11 @@ class Diagnosis:
     plan: Plan | NotKnown
     results: tuple[check.Result, ...]
     causes: tuple[cause.Cause, ...]
+
+    @property
+    def serving(self) -> Serving | None:
+        """How the model of provision.toml is to be served; None for the bundled one and where it cannot be said."""
+        return self.plan.gpu_memory.serving if isinstance(self.plan, Plan) else None
 
     def findings(self, machine: str) -> dict[str, Any]:
         """The contract's JSON of ``provision doctor``."""

@@ -43,7 +43,7 @@ _NO_FILE = "none: nothing of it is a file on the host"
 WINGS: dict[str, dict[str, str]] = {
     "gpu_memory": {
         "check": "checks/gpu_memory",
-        "plan": "provision/plan/gpu_memory.py",
+        "plan": "provision/plan/gpu_memory",
         "role": "none: memory is not installed; precision and limits are chosen in the plan",
         "template": _NO_FILE,
         "proof": "provision/payload/smoke/proofs/gpu_memory.py",

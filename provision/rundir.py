@@ -68,13 +68,6 @@ class RunDirectory:
         except (OSError, ValueError) as error:
             raise UsageError(f"{path}: cannot be read: {error}", made_by) from None
 
-    def read_lines(self, name: str) -> tuple[Any, ...]:
-        """A file of one JSON object a line; empty where it is not there."""
-        path = self.path / name
-        if not path.exists():
-            return ()
-        return tuple(json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-
     def plan(self) -> Plan:
         """The run's plan."""
         return codec.load(Plan, self.read("plan.json", "provision plan"))

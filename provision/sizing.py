@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -68,9 +69,12 @@ import click
     "--engine", default="vllm", show_default=True, metavar="NAME[==VERSION]", help="vllm, sglang or transformers."
 )
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+@click.option(
+    "--html", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write a page with the picture there, too."
+)
 @click.pass_context
-def fit(ctx: click.Context, /, facts_path: str | None, as_json: bool, **given: Any) -> None:
-    """Whether a model fits on some cards, with how much context for how many users, and what would.
+def fit(ctx: click.Context, /, facts_path: str | None, as_json: bool, page: Path | None, **given: Any) -> None:
+    """Whether a model fits on some cards. With how much context, for how many users, and what would fit.
 
     Needs no network and no GPU. Exit code 0: it fits; 1: it does not; 2: a model or card that is not known.
 
@@ -86,5 +90,9 @@ def fit(ctx: click.Context, /, facts_path: str | None, as_json: bool, **given: A
 
         here = cards.here(facts_path)
     found = command.run(here=here, **given)
+    if page:
+        from provision.report import html
+
+        out.emit(html.fit(found), page)
     out.emit(report.as_json(found) if as_json else report.text(found, out.style()))
     ctx.exit(0 if found.fits else 1)

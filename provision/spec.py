@@ -1,7 +1,9 @@
 """``provision.toml``: what the user wants. Read strictly: an unknown key or a wrong type is refused with its path.
 
 [machine]    name = "gpu-07"                 # shown in reports; the host name where it is left out
-[model]      name = "bundled"
+[model]      name = "bundled"                # or a published name, or a folder; for those also, all may be left out:
+             quantization = "fp8"  context = 32768  users = 8  kv_cache_dtype = "fp8"
+             engine = "vllm==0.33.0"  gpu_memory_utilization = 0.9  tp = 2  pp = 1  dp = 1
 [image]      repository = "provision/smoke"  base = "auto"   labels = { team = "ml" }
 [expect]     gpus = 8   driver = "580"   memory_gib = 500       # what the machine must have: a card that vanished is a finding
              gpu_model = "H100"  link_width = 16  nvlinks = 18  gpu_memory_bytes = 80000000000
@@ -25,9 +27,16 @@ import tomllib
 from provision import codec
 from provision.errors import CodecError, Refused, UsageError
 from provision.record import record
+from provision.spec_storage import StorageSpec, check_storage
 
 # What the engine accepts as a repository name (distribution's reference grammar, lower-case path components).
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*(?:/[a-z0-9]+(?:[._-][a-z0-9]+)*)*")
+BUNDLED = "bundled"
+ENGINES = ("sglang", "transformers", "vllm")
+_ENGINE = re.compile(r"([a-z]+)(?:==([0-9][0-9A-Za-z.+-]{0,39}))?")
+_KV_DTYPES = ("auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2")
+# The most of each: what no machine and no model comes near, so that a slip of the keyboard is refused.
+_MOST = {"context": 100_000_000, "users": 1_000_000, "tp": 1024, "pp": 256, "dp": 1024}
 _DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 
 
@@ -40,9 +49,24 @@ class MachineSpec:
 
 @record
 class ModelSpec:
-    """``name``: the model the machine is meant for. ``bundled`` is the tiny one the proofs use."""
+    """``name``: the model the machine is meant for: ``bundled`` (the tiny one the proofs use), a published name or a folder.
 
-    name: str = "bundled"
+    The rest is how it is to be served, and is left out with ``bundled``. ``context``: tokens that each of ``users``
+    requests may have. ``engine``: its name, and ``==VERSION`` where it matters. ``gpu_memory_utilization``: the share of a
+    card, the engine's own if left out. ``tp``, ``pp``, ``dp``: ways of tensor, pipeline and data parallelism; where
+    ``tp`` and ``pp`` are left out the plan chooses them.
+    """
+
+    name: str = BUNDLED
+    quantization: str | None = None
+    context: int | None = None
+    users: int | None = None
+    kv_cache_dtype: str = "auto"
+    engine: str = "vllm"
+    gpu_memory_utilization: float | None = None
+    tp: int | None = None
+    pp: int | None = None
+    dp: int | None = None
 
 
 @record
@@ -52,40 +76,6 @@ class ImageSpec:
     repository: str = "provision/smoke"
     base: str = "auto"
     labels: dict[str, str] = dataclasses.field(default_factory=dict)
-
-
-@record
-class PlacedModel:
-    """Files to put on the volume: ``sha256`` names each (a path below ``source``) with its SHA-256 in hexadecimal.
-
-    ``folder``: their folder below the mount point; empty means the last part of ``source``.
-    """
-
-    source: str
-    sha256: dict[str, str]
-    folder: str = ""
-
-    @property
-    def name(self) -> str:
-        """The folder below the mount point."""
-        return self.folder or self.source.rstrip("/").rpartition("/")[2]
-
-
-@record
-class StorageSpec:
-    """A volume for weights on whole disks of its own; none where ``disks`` is empty.
-
-    ``disks``: serial numbers, or names below /dev/disk/by-id. ``wipe``: serial numbers of those among them whose content
-    may be destroyed. ``read_ahead_kib``: left out, the kernel's own stays (for a RAID 0 two stripes).
-    """
-
-    disks: tuple[str, ...] = ()
-    level: Literal["raid0", "single"] = "raid0"
-    filesystem: Literal["xfs", "ext4"] = "xfs"
-    mount_point: str = "/srv/models"
-    read_ahead_kib: int | None = None
-    wipe: tuple[str, ...] = ()
-    model: PlacedModel | None = None
 
 
 @record
@@ -198,9 +188,10 @@ def check_values(spec: Spec) -> None:
     for key in spec.image.labels:
         if not key or key.startswith("io.provision."):
             raise Refused(f"image.labels: expected a key outside io.provision., got {key!r}")
+    _check_model(spec.model)
     if not re.fullmatch(r"/[A-Za-z0-9._/-]+", spec.state_folder) or ".." in spec.state_folder.split("/"):
         raise Refused(f"state_folder: expected an absolute path of plain characters, got {spec.state_folder!r}")
-    _check_storage(spec.storage, spec.state_folder)
+    check_storage(spec.storage, spec.state_folder)
     for i, entry in enumerate(spec.accept):
         if not entry.reason.strip():
             raise Refused(f"accept[{i}].reason: expected a reason; it is shown with every report")
@@ -208,88 +199,40 @@ def check_values(spec: Spec) -> None:
             raise Refused(f"accept[{i}].expires: expected a day such as 2027-05-31, got {entry.expires!r}")
 
 
-# What no volume may hide: the system's own folders. Below the second kind too.
-_SYSTEM_FOLDERS = frozenset(
-    "/ /home /media /mnt /opt /srv /tmp /var /var/cache /var/lib /var/log /var/lib/containerd /var/lib/docker".split()  # noqa: SIM905
-)
-_CLOSED_FOLDERS = (
-    "/bin",
-    "/boot",
-    "/dev",
-    "/etc",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/proc",
-    "/root",
-    "/run",
-    "/sbin",
-    "/sys",
-    "/usr",
-)
-_BY_ID = "/dev/disk/by-id/"
+def _check_model(model: ModelSpec) -> None:
+    """What can be said of ``[model]`` without looking the model up."""
+    if not model.name.strip():
+        raise Refused(f"model.name: expected {BUNDLED}, a published model's name or its folder, got {model.name!r}")
+    if model.name == BUNDLED:
+        given = [f.name for f in dataclasses.fields(model)[1:] if getattr(model, f.name) != f.default]
+        if given:
+            raise Refused(f"model.{given[0]}: goes with a published model or a folder; model.name is {BUNDLED!r}")
+    for key, most in _MOST.items():
+        value = getattr(model, key)
+        if value is not None and not 1 <= value <= most:
+            raise Refused(f"model.{key}: expected a whole number from 1 to {most}, got {value}")
+    share = model.gpu_memory_utilization
+    if share is not None and not 0.01 <= share <= 1:
+        raise Refused(f"model.gpu_memory_utilization: expected a share of the card from 0.01 to 1, got {share}")
+    engine = _ENGINE.fullmatch(model.engine)
+    if not engine or engine[1] not in ENGINES:
+        near = codec.nearest(engine[1] if engine else model.engine.partition("=")[0].lower(), ENGINES)
+        raise Refused(
+            f"model.engine: expected one of {', '.join(ENGINES)}, or vllm==0.33.0; got {model.engine!r}{near}"
+        )
+    if model.kv_cache_dtype not in _KV_DTYPES:
+        near = codec.nearest(model.kv_cache_dtype, _KV_DTYPES)
+        raise Refused(
+            f"model.kv_cache_dtype: expected one of {', '.join(_KV_DTYPES)}; got {model.kv_cache_dtype!r}{near}"
+        )
+    if model.quantization is not None:
+        from provision.fit import precision  # only for who asks: the start-up budget
 
-
-def _check_storage(storage: StorageSpec, state_folder: str) -> None:
-    """Refuse what could hit the wrong disk, hide the system or never work."""
-    if not storage.disks:
-        if storage != StorageSpec():
-            raise Refused("storage.disks: missing; expected the serial numbers of the disks that the volume is made of")
-        return
-    for i, name in enumerate(storage.disks):
-        bare = name.removeprefix(_BY_ID)
-        if re.fullmatch(r"(/dev/)?((sd|vd|xvd|hd)[a-z]+|nvme\d+n\d+|md\d+|dm-\d+|mmcblk\d+)(p?\d+)?", name):
-            raise Refused(
-                f"storage.disks[{i}]: expected a serial number or a name below {_BY_ID}, got {name!r}, which may be another "
-                f"disk after the next start; its serial number: lsblk --nodeps --output NAME,SERIAL {_device(name)}"
-            )
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:+-]*", bare) or re.search(r"-part\d+$", bare):
-            raise Refused(f"storage.disks[{i}]: expected the serial number or by-id name of a whole disk, got {name!r}")
-    if len({name.removeprefix(_BY_ID) for name in storage.disks}) != len(storage.disks):
-        raise Refused("storage.disks: expected each disk once")
-    if storage.level == "raid0" and len(storage.disks) < 2:
-        raise Refused('storage.level: "raid0" needs two disks or more, got 1; expected "single" for one disk')
-    if storage.level == "single" and len(storage.disks) > 1:
-        raise Refused(f'storage.level: "single" is one disk, got {len(storage.disks)}; expected "raid0"')
-    _check_mount_point(storage.mount_point, state_folder)
-    ahead = storage.read_ahead_kib
-    if ahead is not None and not (4 <= ahead <= 1 << 20 and ahead % 4 == 0):
-        raise Refused(f"storage.read_ahead_kib: expected whole pages (a multiple of 4) from 4 to 1048576, got {ahead}")
-    for i, serial in enumerate(storage.wipe):
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:+-]*", serial):
-            raise Refused(f"storage.wipe[{i}]: expected a serial number, got {serial!r}")
-    if storage.model is not None:
-        _check_model(storage.model)
-
-
-def _device(name: str) -> str:
-    return name if name.startswith("/dev/") else f"/dev/{name}"
-
-
-def _check_mount_point(path: str, state_folder: str) -> None:
-    plain = re.fullmatch(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+", path)
-    if not plain:
-        raise Refused(f"storage.mount_point: expected an absolute path of plain characters, got {path!r}")
-    if path in _SYSTEM_FOLDERS or any(f"{path}/".startswith(f"{closed}/") for closed in _CLOSED_FOLDERS):
-        raise Refused(f"storage.mount_point: expected a folder of its own such as /srv/models, got the system's {path}")
-    if f"{state_folder}/".startswith(f"{path}/") or f"{path}/".startswith(f"{state_folder}/"):
-        raise Refused(f"storage.mount_point: {path} and state_folder {state_folder} lie within each other")
-
-
-def _check_model(model: PlacedModel) -> None:
-    if not re.fullmatch(r"(/[^/]+)+/?", model.source) or {".", ".."} & set(model.source.split("/")):
-        raise Refused(f"storage.model.source: expected the absolute path of a folder, got {model.source!r}")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", model.name):
-        raise Refused(f"storage.model.folder: expected one name of plain characters, got {model.name!r}")
-    if not model.sha256:
-        raise Refused("storage.model.sha256: expected each file with its SHA-256; sha256sum prints them")
-    for name, digest in model.sha256.items():
-        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+@=-]*(/[A-Za-z0-9_][A-Za-z0-9._+@=-]*)*", name):
-            raise Refused(
-                f"storage.model.sha256: expected paths of files below source, of plain characters, none hidden, got {name!r}"
-            )
-        if not re.fullmatch(r"[0-9a-f]{64}", digest):
-            raise Refused(f"storage.model.sha256.{name}: expected 64 lower-case hex digits, got {digest!r}")
+        try:
+            precision.named(model.quantization)
+        except UsageError as error:
+            near = codec.nearest(model.quantization.lower(), precision.PRECISIONS)
+            raise Refused(f"model.quantization: {error.message}{near}") from None
 
 
 def _is_day(text: str) -> bool:

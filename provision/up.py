@@ -98,6 +98,7 @@ class Journey:
             directory=str(self.run.path),
             about=self.about,
             facts=self.seen.snapshot,
+            serving=self.seen.serving,
         )
 
     def finish(self, code: int) -> int:

@@ -124,3 +124,21 @@ def test_start_up_imports_nothing_heavy(arguments: list[str], tmp_path: Path) ->
         [sys.executable, "-c", script, *arguments], capture_output=True, text=True, cwd=tmp_path, check=True
     )
     assert done.stdout.splitlines()[-1] == "HEAVY []"
+
+
+@pytest.mark.parametrize(("model", "used"), [("bundled", False), ("Qwen3-8B", True)])
+def test_a_model_is_sized_only_for_who_plans_one(model: str, used: bool, tmp_path: Path) -> None:
+    """The doctor's start-up budget: for the bundled model neither the arithmetic nor the folder of models is touched."""
+    (tmp_path / "provision.toml").write_text(f'[model]\nname = "{model}"\n')
+    script = (
+        "import sys\nseen = []\n"
+        "sys.addaudithook(lambda event, given: seen.append(str(given[0])) if event in ('open', 'os.scandir', 'os.listdir')"
+        " else None)\n"
+        "from provision.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "print('FIT', any(m.startswith('provision.fit') for m in sys.modules), any('catalog/models' in p for p in seen))"
+    )
+    facts = str(ROOT / "tests/machines/gpu-h100.json")
+    command = [sys.executable, "-c", script, "doctor", "--facts", facts]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stdout.splitlines()[-1] == f"FIT {used} {used}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 from provision.check import WARNING, Finding, NotApplicable, check
@@ -29,7 +30,7 @@ def container_output_is_thrown_away(docker: Docker, plan: Audit) -> Iterator[Fin
             f'the engine\'s log driver is "none"; the plan keeps logs with "{plan.log_driver}"',
             measured={"logging_driver": docker.logging_driver},
             needed={"logging_driver": plan.log_driver},
-            fix=(f'set "log-driver": "{plan.log_driver}" in /etc/docker/daemon.json',),
+            fix=(f'set "log-driver": "{plan.log_driver}" in /etc/docker/daemon.json, then restart the engine',),
         )
 
 
@@ -41,21 +42,30 @@ def container_log_without_limit(docker: Docker, daemon_json: DaemonJson | Absent
     weeks, and then neither a container nor a build can write.
 
     ## Fix
-    Give it a limit, or use the driver "local", which rotates by itself.
+    `sudo provision up` sets the driver "local", which rotates by itself, where nobody has set a driver or its options;
+    elsewhere give the options a limit. Containers that run keep the old setting until they are made anew.
 
     ## Proof
     None of its own: the setting is the engine's. `provision doctor --select AUD002` reads it again.
     """
     if docker.logging_driver != "json-file":
         raise NotApplicable(f"the log driver is {docker.logging_driver}, which this limit is not about")
-    options = settings(daemon_json).get("log-opts") if isinstance(daemon_json, DaemonJson) else None
+    own = settings(daemon_json) if isinstance(daemon_json, DaemonJson) else {}
+    options = own.get("log-opts")
     limit = options.get("max-size") if isinstance(options, dict) else None
     if limit in (None, "", "-1"):
         yield Finding(
             "the engine's log driver is json-file without max-size: a container's log grows until the disk is full",
             measured={"logging_driver": "json-file", "max-size": limit},
             needed={"log-driver": plan.log_driver, "log-opts": dict(plan.log_options)},
-            fix=(
-                'set "log-opts": {"max-size": "20m", "max-file": "5"} in /etc/docker/daemon.json, then restart the engine',
-            ),
+            fix=(_by_hand(plan) if {"log-driver", "log-opts"} & set(own) else _by_plan(daemon_json),),
         )
+
+
+def _by_hand(plan: Audit) -> str:
+    return f'set "log-opts": {json.dumps(dict(plan.log_options))} in /etc/docker/daemon.json, then restart the engine'
+
+
+def _by_plan(daemon_json: DaemonJson | Absent) -> str:
+    """The plan adds both keys where neither is there; a file that is there already is changed only when that is allowed."""
+    return "sudo provision up" if isinstance(daemon_json, Absent) else "sudo provision up --allow config"

@@ -10,6 +10,7 @@ from provision.checks._words import counted
 from provision.fact import Absent, Missing
 from provision.facts.driver import DriverLibraries, NvidiaDriver
 from provision.facts.gpus import Gpus
+from provision.facts.kernel_events import KernelEvent
 from provision.facts.log import KernelLog
 from provision.facts.pci import NvidiaCards
 
@@ -17,8 +18,13 @@ _READ = "dmesg | grep -e NVRM -e nvidia"
 
 
 def _alive(gpus: Gpus | Absent | Missing) -> set[str]:
-    """Addresses of the GPUs that answer now: what the log says of them is over."""
+    """Addresses of the GPUs that answer now."""
     return {gpu.pci_address.split(".")[0] for gpu in gpus.gpus} if isinstance(gpus, Gpus) else set()
+
+
+def _of_others(log: KernelLog, kind: str, alive: set[str]) -> list[KernelEvent]:
+    """Events of this kind, without those of GPUs that answer now: what the log says of them is over."""
+    return [event for event in events(log, kind) if (event.device or "").split(".")[0] not in alive]
 
 
 @check("CUD036", ERROR, cause="gpu-init-failed")
@@ -35,15 +41,13 @@ def gpu_initialisation_failed(log: KernelLog, gpus: Gpus | Absent | Missing) -> 
     ## Proof
     CUD-P2: every parameter of the model is on the GPU.
     """
-    alive = _alive(gpus)
-    for event in events(log, "gpu-init-failed"):
-        if (event.device or "").split(".")[0] not in alive:
-            yield Finding(
-                f"the driver failed to start {event.device or 'a GPU'} {counted(event.times, 'time')}: {event.text}",
-                measured=told(event),
-                needed={"times": 0},
-                fix=(_READ,),
-            )
+    for event in _of_others(log, "gpu-init-failed", _alive(gpus)):
+        yield Finding(
+            f"the driver failed to start {event.device or 'a GPU'} {counted(event.times, 'time')}: {event.text}",
+            measured=told(event),
+            needed={"times": 0},
+            fix=(_READ,),
+        )
 
 
 @check("CUD037", ERROR, cause="secure-boot-refuses-module")
@@ -83,15 +87,13 @@ def gpu_not_supported_by_driver(log: KernelLog, gpus: Gpus | Absent | Missing) -
     ## Proof
     CUD-P2: every parameter of the model is on the GPU.
     """
-    alive = _alive(gpus)
-    for event in events(log, "gpu-not-supported"):
-        if (event.device or "").split(".")[0] not in alive:
-            yield Finding(
-                f"the driver refuses {event.device}: {event.text}",
-                measured=told(event),
-                needed={"times": 0},
-                fix=("apt-cache search --names-only '^nvidia-.*driver'", _READ),
-            )
+    for event in _of_others(log, "gpu-not-supported", _alive(gpus)):
+        yield Finding(
+            f"the driver refuses {event.device}: {event.text}",
+            measured=told(event),
+            needed={"times": 0},
+            fix=("apt-cache search --names-only '^nvidia-.*driver'", _READ),
+        )
 
 
 @check("CUD039", ERROR, cause="gpu-driver-unsuitable")
@@ -163,8 +165,8 @@ def gpu_without_room_on_the_bus(log: KernelLog, gpus: Gpus | Absent | Missing) -
     CUD-P2: every parameter of the model is on the GPU.
     """
     alive = _alive(gpus)
-    for event in events(log, "gpu-region-invalid"):
-        if (event.device or "").split(".")[0] not in alive and (event.device or not alive):
+    for event in _of_others(log, "gpu-region-invalid", alive):
+        if event.device or not alive:
             yield Finding(
                 f"the driver found {event.device or 'a GPU'} without its memory window: {event.text}",
                 measured=told(event),

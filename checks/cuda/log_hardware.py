@@ -48,7 +48,7 @@ def log_says_ecc_error(symptoms: Symptoms, stated: MaybeStated) -> Iterator[Find
     Reset the GPU so that pending rows are remapped; where remapping failed, return the card.
 
     ## Proof
-    CUD-P2; `provision doctor --select CUD106` reads a new log.
+    CUD-P4; `provision doctor --select CUD106` reads a new log.
     """
     yield from said(
         symptoms,

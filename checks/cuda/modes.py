@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provision.check import ERROR, WARNING, Finding, NotApplicable, check
-from provision.checks._gpus import each, named
+from provision.checks._gpus import named, read_everywhere, readable
 from provision.checks._pasted import MaybeStated
 from provision.fact import Absent, Missing
 from provision.facts.driver import NvidiaDriver
-from provision.facts.gpu_links import GpuLinks, LinkedGpu
+from provision.facts.gpu_links import GpuLinks
 from provision.facts.gpu_nodes import FabricManager
-from provision.facts.gpu_state import GpuError, GpuErrors, GpuMode, GpuModes
-from provision.facts.gpus import Gpu, Gpus
+from provision.facts.gpu_state import GpuErrors, GpuMode, GpuModes
+from provision.facts.gpus import Gpus
 from provision.facts.pci_paths import NvSwitches
 from provision.facts.system import System
 from provision.facts.units import Units
@@ -33,12 +33,9 @@ def compute_mode_prohibited(modes: GpuModes) -> Iterator[Finding]:
     ## Proof
     CUD-P4: a matrix product and a convolution on the GPU agree with the CPU.
     """
-
-    def judge(gpu: GpuMode) -> Iterator[Finding]:
+    for gpu in readable(modes.gpus, "compute_mode", "no GPU here has a compute mode"):
         if gpu.compute_mode == "prohibited":
             yield _mode(gpu, "which lets no program in")
-
-    yield from each(modes.gpus, "compute_mode", "no GPU here has a compute mode", judge)
 
 
 @check("CUD027", WARNING, cause="compute-mode-restricted")
@@ -54,12 +51,9 @@ def compute_mode_exclusive(modes: GpuModes) -> Iterator[Finding]:
     ## Proof
     CUD-P4: a matrix product and a convolution on the GPU agree with the CPU.
     """
-
-    def judge(gpu: GpuMode) -> Iterator[Finding]:
+    for gpu in readable(modes.gpus, "compute_mode", "no GPU here has a compute mode"):
         if (gpu.compute_mode or "").startswith("exclusive"):
             yield _mode(gpu, "which lets one process in")
-
-    yield from each(modes.gpus, "compute_mode", "no GPU here has a compute mode", judge)
 
 
 def _mode(gpu: GpuMode, means: str) -> Finding:
@@ -86,10 +80,10 @@ def mig_without_devices(gpus: Gpus, modes: GpuModes) -> Iterator[Finding]:
     """
     divided = {gpu.index for gpu in gpus.gpus if gpu.mig_mode}
     if not divided:
-        yield from each(gpus.gpus, "mig_mode", "", lambda _: iter(()))
+        read_everywhere(gpus.gpus, "mig_mode", "no GPU here has MIG")
         raise NotApplicable("no GPU here is in MIG mode")
-
-    def judge(gpu: GpuMode) -> Iterator[Finding]:
+    inside = (gpu for gpu in modes.gpus if gpu.index in divided)
+    for gpu in readable(inside, "mig_devices", "no GPU here tells its MIG devices"):
         if not gpu.mig_devices:
             yield Finding(
                 f"{named(gpus, gpu.index)} is in MIG mode and has no MIG device",
@@ -100,8 +94,6 @@ def mig_without_devices(gpus: Gpus, modes: GpuModes) -> Iterator[Finding]:
                     f"or: nvidia-smi -i {gpu.index} -mig 0",
                 ),
             )
-
-    yield from each((gpu for gpu in modes.gpus if gpu.index in divided), "mig_devices", "", judge)
 
 
 @check("CUD029", WARNING, cause="cuda-visible-devices-or-mig")
@@ -116,8 +108,7 @@ def mig_change_pending(gpus: Gpus) -> Iterator[Finding]:
     ## Proof
     None of its own: `provision doctor --select CUD029` reads both modes again.
     """
-
-    def judge(gpu: Gpu) -> Iterator[Finding]:
+    for gpu in readable(gpus.gpus, "mig_mode mig_mode_pending", "no GPU here has MIG"):
         if gpu.mig_mode != gpu.mig_mode_pending:
             yield Finding(
                 f"GPU {gpu.index}: MIG is {'on' if gpu.mig_mode else 'off'} and will be "
@@ -126,8 +117,6 @@ def mig_change_pending(gpus: Gpus) -> Iterator[Finding]:
                 needed={"mig_mode": gpu.mig_mode_pending},
                 fix=(f"nvidia-smi --gpu-reset -i {gpu.index}",),
             )
-
-    yield from each(gpus.gpus, "mig_mode mig_mode_pending", "no GPU here has MIG", judge)
 
 
 @check("CUD030", ERROR, cause="fabric-manager-not-running")
@@ -205,8 +194,10 @@ def fabric_not_ready(
     ## Proof
     CUD-P4: a matrix product and a convolution on the GPU agree with the CPU.
     """
-
-    def judge(gpu: LinkedGpu) -> Iterator[Finding]:
+    outside = all(gpu.fabric_state in (None, "not supported") for gpu in links.gpus)
+    if outside and (isinstance(switches, Absent) or not any(gpu.unread for gpu in links.gpus)):
+        raise NotApplicable("no GPU here belongs to an NVLink fabric")
+    for gpu in readable(links.gpus, "fabric_state", "no GPU here belongs to an NVLink fabric"):
         bad = [
             *([f"its state is {gpu.fabric_state}"] if gpu.fabric_state in ("not started", "in progress") else []),
             *([gpu.fabric_error] if gpu.fabric_error and gpu.fabric_state != "not supported" else []),
@@ -219,11 +210,6 @@ def fabric_not_ready(
                 needed={"state": "completed"},
                 fix=("nvidia-smi -q | grep -A8 Fabric", f"journalctl -u {_UNIT} -n 50"),
             )
-
-    outside = all(gpu.fabric_state in (None, "not supported") for gpu in links.gpus)
-    if outside and (isinstance(switches, Absent) or not any(gpu.unread for gpu in links.gpus)):
-        raise NotApplicable("no GPU here belongs to an NVLink fabric")
-    yield from each(links.gpus, "fabric_state", "no GPU here belongs to an NVLink fabric", judge)
 
 
 @check("CUD035", ERROR, cause="gpu-reset-due")
@@ -239,8 +225,7 @@ def driver_asks_for_recovery(errors: GpuErrors) -> Iterator[Finding]:
     ## Proof
     CUD-P4: a matrix product and a convolution on the GPU agree with the CPU.
     """
-
-    def judge(gpu: GpuError) -> Iterator[Finding]:
+    for gpu in readable(errors.gpus, "recovery", "this driver gives no such advice"):
         if gpu.recovery != "none":
             yield Finding(
                 f"the driver's advice for GPU {gpu.index}: {gpu.recovery}",
@@ -248,5 +233,3 @@ def driver_asks_for_recovery(errors: GpuErrors) -> Iterator[Finding]:
                 needed={"recovery": "none"},
                 fix=(f"nvidia-smi --gpu-reset -i {gpu.index}", "dmesg | grep -i xid"),
             )
-
-    yield from each(errors.gpus, "recovery", "this driver gives no such advice", judge)

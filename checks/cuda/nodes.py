@@ -14,6 +14,7 @@ from provision.facts.system import System
 from provision.spec import Spec
 
 _READ_WRITE_BY_ALL = 0o006
+_READ_WRITE_BY_GROUP = 0o060
 
 
 @check("CUD020", ERROR, cause="device-nodes-broken")
@@ -89,7 +90,8 @@ def gpu_nodes_closed_to_this_user(nodes: DeviceNodes) -> Iterator[Finding]:
     their owner and group reach the GPUs, and for everyone else CUDA finds no device.
 
     ## Fix
-    Add the user to the nodes' group and log in again.
+    Add the user to the nodes' group and log in again. Where the group may not use them either, or is root's, take the
+    restriction away instead and load the driver anew.
 
     ## Proof
     CUD-P2: every parameter of the model is on the GPU.
@@ -101,7 +103,11 @@ def gpu_nodes_closed_to_this_user(nodes: DeviceNodes) -> Iterator[Finding]:
             f"{listed(node.path for node in closed)}: closed to this user (mode {first.mode:o}, group {first.gid})",
             measured={"closed": [node.path for node in closed], "mode": f"{first.mode:o}", "gid": first.gid},
             needed={"may_use": True},
-            fix=(f"getent group {first.gid}   # then: usermod -aG GROUP USER",),
+            fix=(
+                f"getent group {first.gid}   # then: usermod -aG GROUP USER"
+                if first.gid and first.mode & _READ_WRITE_BY_GROUP == _READ_WRITE_BY_GROUP
+                else "grep -rn -e NVreg_DeviceFile -e 'nvidia.*MODE=' /etc/modprobe.d /etc/udev/rules.d   # take it out",
+            ),
         )
 
 

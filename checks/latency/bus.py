@@ -15,7 +15,7 @@ from provision.facts.gpu_links import GpuLinks
 from provision.facts.gpu_nodes import GpuModules
 from provision.facts.gpus import Gpus
 from provision.facts.pci import NvidiaCards
-from provision.facts.pci_paths import Bridge, PciPaths
+from provision.facts.pci_paths import PciPaths
 from provision.facts.stated import Stated
 from provision.facts.system import System
 from provision.spec import Spec
@@ -23,11 +23,19 @@ from provision.spec import Spec
 _REDIRECTS = {"request redirect", "completion redirect"}
 
 
-def _slots(cards: NvidiaCards, paths: PciPaths) -> list[tuple[str, Bridge]]:
-    """Every card's address with the bridge it is plugged into."""
+def _slots_below_cards(cards: NvidiaCards, paths: PciPaths, field: str, how: str) -> list[tuple[str, int, int]]:
+    """(address, ``field`` of the bridge it is plugged into, ``field`` of the card) of every card that has more of it."""
     bridges = {bridge.address: bridge for bridge in paths.bridges}
     last = {path.address: path.bridges[-1] for path in paths.cards if path.bridges}
-    return [(c.address, bridges[last[c.address]]) for c in cards.cards if last.get(c.address) in bridges]
+    both = [
+        (card.address, getattr(bridges[last[card.address]], field), getattr(card, field))
+        for card in cards.cards
+        if last.get(card.address) in bridges
+    ]
+    known = [(address, slot, most) for address, slot, most in both if slot and most]
+    if not known:
+        raise NotApplicable(f"the bus does not say how {how} the slots are, as in most virtual machines")
+    return [(address, slot, most) for address, slot, most in known if slot < most]
 
 
 @check("LAT025", NOTE, cause="pcie-link-degraded")
@@ -43,19 +51,13 @@ def slot_narrower_than_card(cards: NvidiaCards, paths: PciPaths) -> Iterator[Fin
     ## Proof
     None of its own: the widths are read from the bus. STO-P1 shows what loading takes.
     """
-    slots = _slots(cards, paths)
-    widths = {card.address: card.link_width_max for card in cards.cards}
-    known = [(a, b.link_width_max, widths[a]) for a, b in slots if b.link_width_max and widths.get(a)]
-    if not known:
-        raise NotApplicable("the bus does not say how wide the slots are, as in most virtual machines")
-    for address, slot, card in known:
-        if (slot or 0) < (card or 0):
-            yield Finding(
-                f"{address} has {card} PCIe lanes, its slot {slot}",
-                measured={"address": address, "slot_width": slot},
-                needed={"slot_width": card},
-                fix=(f"lspci -tv; lspci -vv -s {address} | grep -e LnkCap -e LnkSta",),
-            )
+    for address, slot, card in _slots_below_cards(cards, paths, "link_width_max", "wide"):
+        yield Finding(
+            f"{address} has {card} PCIe lanes, its slot {slot}",
+            measured={"address": address, "slot_width": slot},
+            needed={"slot_width": card},
+            fix=(f"lspci -tv; lspci -vv -s {address} | grep -e LnkCap -e LnkSta",),
+        )
 
 
 @check("LAT026", NOTE, cause="pcie-link-degraded")
@@ -71,18 +73,13 @@ def slot_of_an_older_generation(cards: NvidiaCards, paths: PciPaths) -> Iterator
     ## Proof
     None of its own: the rates are read from the bus. STO-P1 shows what loading takes.
     """
-    rates = {card.address: card.link_mts_max for card in cards.cards}
-    known = [(a, b.link_mts_max, rates[a]) for a, b in _slots(cards, paths) if b.link_mts_max and rates.get(a)]
-    if not known:
-        raise NotApplicable("the bus does not say how fast the slots are, as in most virtual machines")
-    for address, slot, card in known:
-        if (slot or 0) < (card or 0):
-            yield Finding(
-                f"{address} is made for {(card or 0) / 1000:g} GT/s a lane, its slot for {(slot or 0) / 1000:g}",
-                measured={"address": address, "slot_mts": slot},
-                needed={"slot_mts": card},
-                fix=(f"lspci -vv -s {address} | grep -e LnkCap -e LnkSta",),
-            )
+    for address, slot, card in _slots_below_cards(cards, paths, "link_mts_max", "fast"):
+        yield Finding(
+            f"{address} is made for {card / 1000:g} GT/s a lane, its slot for {slot / 1000:g}",
+            measured={"address": address, "slot_mts": slot},
+            needed={"slot_mts": card},
+            fix=(f"lspci -vv -s {address} | grep -e LnkCap -e LnkSta",),
+        )
 
 
 @check("LAT027", ERROR, cause="gpu-not-as-expected")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from provision.check import NOTE, WARNING, Finding, check
-from provision.checks._gpus import each, events, told
+from provision.checks._gpus import events, readable, told
 from provision.checks._words import counted
-from provision.facts.gpu_state import GpuClock, GpuClocks, GpuMode, GpuModes
+from provision.facts.gpu_state import GpuClock, GpuClocks, GpuModes
 from provision.facts.log import KernelLog
 
 _NO_REASONS = "no GPU here says what holds its clocks"
@@ -27,8 +27,7 @@ def gpu_slowed_by_heat(clocks: GpuClocks) -> Iterator[Finding]:
     ## Proof
     LAT-P1: tokens per second in every precision at or above the floor.
     """
-
-    def judge(gpu: GpuClock) -> Iterator[Finding]:
+    for gpu in readable(clocks.gpus, "reasons", _NO_REASONS):
         hot = [r for r in gpu.reasons or () if "thermal" in r]
         alone = "hardware slowdown" in (gpu.reasons or ()) and "hardware power brake" not in (gpu.reasons or ())
         if hot or alone:
@@ -45,8 +44,6 @@ def gpu_slowed_by_heat(clocks: GpuClocks) -> Iterator[Finding]:
                 fix=(f"nvidia-smi -q -i {gpu.index} -d TEMPERATURE,PERFORMANCE", "ipmitool sdr type Fan"),
             )
 
-    yield from each(clocks.gpus, "reasons", _NO_REASONS, judge)
-
 
 @check("LAT021", WARNING, cause="gpu-throttling")
 def gpu_braked_by_its_power_supply(clocks: GpuClocks) -> Iterator[Finding]:
@@ -61,8 +58,7 @@ def gpu_braked_by_its_power_supply(clocks: GpuClocks) -> Iterator[Finding]:
     ## Proof
     LAT-P1: tokens per second in every precision at or above the floor.
     """
-
-    def judge(gpu: GpuClock) -> Iterator[Finding]:
+    for gpu in readable(clocks.gpus, "reasons", _NO_REASONS):
         if "hardware power brake" in (gpu.reasons or ()):
             yield Finding(
                 f"GPU {gpu.index} runs at {gpu.sm_mhz} of {gpu.sm_max_mhz} MHz: the board's power brake is on",
@@ -70,8 +66,6 @@ def gpu_braked_by_its_power_supply(clocks: GpuClocks) -> Iterator[Finding]:
                 needed={"reasons": []},
                 fix=("ipmitool sel list | tail", "ipmitool sdr type 'Power Supply'"),
             )
-
-    yield from each(clocks.gpus, "reasons", _NO_REASONS, judge)
 
 
 @check("LAT022", WARNING, cause="gpu-throttling")
@@ -87,8 +81,7 @@ def power_limit_below_default(clocks: GpuClocks) -> Iterator[Finding]:
     ## Proof
     LAT-P1: tokens per second in every precision at or above the floor.
     """
-
-    def judge(gpu: GpuClock) -> Iterator[Finding]:
+    for gpu in readable(clocks.gpus, "power_limit_mw power_default_mw", "no GPU here has a power limit"):
         limit, default = gpu.power_limit_mw or 0, gpu.power_default_mw or 0
         if limit < default:
             yield Finding(
@@ -97,8 +90,6 @@ def power_limit_below_default(clocks: GpuClocks) -> Iterator[Finding]:
                 needed={"power_limit_mw": default},
                 fix=(f"nvidia-smi -i {gpu.index} -pl {default // 1000}",),
             )
-
-    yield from each(clocks.gpus, "power_limit_mw power_default_mw", "no GPU here has a power limit", judge)
 
 
 @check("LAT023", NOTE, cause="gpu-throttling")
@@ -113,8 +104,7 @@ def clocks_held_by_a_setting(clocks: GpuClocks) -> Iterator[Finding]:
     ## Proof
     LAT-P1: tokens per second in every precision at or above the floor.
     """
-
-    def judge(gpu: GpuClock) -> Iterator[Finding]:
+    for gpu in readable(clocks.gpus, "reasons", _NO_REASONS):
         if "applications clocks setting" in (gpu.reasons or ()):
             yield Finding(
                 f"GPU {gpu.index} is held at {gpu.sm_mhz} of {gpu.sm_max_mhz} MHz by a clock setting",
@@ -122,8 +112,6 @@ def clocks_held_by_a_setting(clocks: GpuClocks) -> Iterator[Finding]:
                 needed={"sm_mhz": gpu.sm_max_mhz},
                 fix=(f"nvidia-smi -i {gpu.index} -rac; nvidia-smi -i {gpu.index} -rgc",),
             )
-
-    yield from each(clocks.gpus, "reasons", _NO_REASONS, judge)
 
 
 @check("LAT024", WARNING, cause="gpu-throttling")
@@ -139,13 +127,10 @@ def gpu_at_its_temperature_limit(clocks: GpuClocks) -> Iterator[Finding]:
     ## Proof
     LAT-P1: tokens per second in every precision at or above the floor.
     """
-
-    def core(gpu: GpuClock) -> Iterator[Finding]:
+    for gpu in readable(clocks.gpus, "celsius limit_celsius", "no GPU here tells its temperature and its limit"):
         yield from _hot(gpu, "the GPU", gpu.celsius or 0, gpu.limit_celsius or 0)
         if gpu.memory_celsius is not None and gpu.memory_limit_celsius is not None:
             yield from _hot(gpu, "its memory", gpu.memory_celsius, gpu.memory_limit_celsius)
-
-    yield from each(clocks.gpus, "celsius limit_celsius", "no GPU here tells its temperature and its limit", core)
 
 
 def _hot(gpu: GpuClock, what: str, celsius: int, limit: int) -> Iterator[Finding]:
@@ -171,8 +156,7 @@ def virtual_gpu_without_a_licence(modes: GpuModes) -> Iterator[Finding]:
     ## Proof
     LAT-P1: tokens per second in every precision at or above the floor.
     """
-
-    def judge(gpu: GpuMode) -> Iterator[Finding]:
+    for gpu in readable(modes.gpus, "licensed", "no GPU here is a vGPU"):
         if not gpu.licensed:
             yield Finding(
                 f"GPU {gpu.index} is a vGPU without a licence",
@@ -180,8 +164,6 @@ def virtual_gpu_without_a_licence(modes: GpuModes) -> Iterator[Finding]:
                 needed={"licensed": True},
                 fix=("systemctl status nvidia-gridd", "nvidia-smi -q | grep -A3 'Licensed Product'"),
             )
-
-    yield from each(modes.gpus, "licensed", "no GPU here is a vGPU", judge)
 
 
 @check("LAT037", WARNING, cause="numa-or-cpu-governor")

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 from provision.catalog import gpus as catalog
 from provision.check import ERROR, NOTE, WARNING, Finding, NotApplicable, check
-from provision.checks._gpus import each, named, several
+from provision.checks._gpus import named, readable, several
 from provision.checks._pasted import MaybeStated
 from provision.checks._words import counted, listed
 from provision.fact import Missing
-from provision.facts.gpu_links import GpuLinks, LinkedGpu
+from provision.facts.gpu_links import GpuLinks
 from provision.facts.gpus import Gpus
 from provision.facts.stated import Stated
 from provision.spec import Spec
@@ -30,8 +30,8 @@ def nvlink_down(links: GpuLinks) -> Iterator[Finding]:
     ## Proof
     None yet: the smoke test uses one GPU. `provision doctor --select LAT029` asks again.
     """
-
-    def judge(gpu: LinkedGpu) -> Iterator[Finding]:
+    _some_nvlink(links)
+    for gpu in readable(links.gpus, "nvlinks", "no GPU here has NVLink"):
         down = [x.link for x in gpu.nvlinks if not x.active]
         if down and len(down) < len(gpu.nvlinks):
             yield Finding(
@@ -40,9 +40,6 @@ def nvlink_down(links: GpuLinks) -> Iterator[Finding]:
                 needed={"down": []},
                 fix=(f"nvidia-smi nvlink -s -i {gpu.index}", "dmesg | grep -i -e sxid -e 'xid.*74'"),
             )
-
-    _some_nvlink(links)
-    yield from each(links.gpus, "nvlinks", "no GPU here has NVLink", judge)
 
 
 def _some_nvlink(links: GpuLinks) -> None:
@@ -185,8 +182,7 @@ def fewer_nvlinks_than_expected(links: GpuLinks, gpus: Gpus, spec: Spec) -> Iter
     wanted = spec.expect.nvlinks
     if wanted is None:
         raise NotApplicable("provision.toml expects no particular number of NVLinks")
-
-    def judge(gpu: LinkedGpu) -> Iterator[Finding]:
+    for gpu in readable((gpu for gpu in links.gpus if not gpu.unread or gpu.nvlinks), "nvlinks", "no GPU answers"):
         up = sum(link.active for link in gpu.nvlinks)
         if up < wanted:
             yield Finding(
@@ -195,5 +191,3 @@ def fewer_nvlinks_than_expected(links: GpuLinks, gpus: Gpus, spec: Spec) -> Iter
                 needed={"nvlinks": wanted},
                 fix=(f"nvidia-smi nvlink -s -i {gpu.index}",),
             )
-
-    yield from each((gpu for gpu in links.gpus if not gpu.unread or gpu.nvlinks), "nvlinks", "no GPU answers", judge)

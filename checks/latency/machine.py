@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from provision.catalog import tables
 from provision.check import NOTE, WARNING, Finding, NotApplicable, check
-from provision.checks._gpus import each
+from provision.checks._gpus import read_everywhere
 from provision.checks._pasted import MaybeStated, lanes
 from provision.checks._words import listed
 from provision.fact import Missing
@@ -84,15 +84,14 @@ def driver_forgets_idle_gpus(gpus: Gpus) -> Iterator[Finding]:
     None of its own: it is a setting of the host. `provision doctor --select LAT003` reads it again.
     """
     off = [gpu.index for gpu in gpus.gpus if gpu.persistence is False]
-    if not off:
-        yield from each(gpus.gpus, "persistence", "no GPU here has persistence mode", lambda _: iter(()))
-    else:
+    if off:
         yield Finding(
             f"persistence mode is off on GPU {listed(off)}",
             measured={"off": off},
             needed={"off": []},
             fix=("systemctl enable --now nvidia-persistenced",),
         )
+    read_everywhere(gpus.gpus, "persistence", "no GPU here has persistence mode")
 
 
 @check("LAT004", NOTE, cause="ulimit-memlock-or-nofile")

@@ -14,10 +14,14 @@ from provision.facts.pci import NvidiaCards
 from provision.facts.system import System
 
 
-def _share(used: int | None, limit: int | None, what: str) -> float:
+def _nearly_used_up(
+    what: str, used: int | None, limit: int | None, percent: int, said: str, fix: tuple[str, ...]
+) -> Iterator[Finding]:
+    """Where ``percent`` of a limit or more is used; ``what``: its name in ``measured``, ``said``: the finding's words."""
     if used is None or not limit:
-        raise NotApplicable(f"{what} are not counted here")
-    return 100 * used / limit
+        raise NotApplicable(f"{what.replace('_', ' ')} are not counted here, or have no limit")
+    if 100 * used / limit >= percent:
+        yield Finding(said, measured={what: used, f"{what}_limit": limit}, needed={"percent_below": percent}, fix=fix)
 
 
 @check("MON050", NOTE, cause="nothing-measures")
@@ -59,14 +63,14 @@ def tasks_nearly_used_up(counters: KernelCounters) -> Iterator[Finding]:
     ## Proof
     None of its own: `provision doctor --select MON051` counts again.
     """
-    row = tables.thresholds().limit["tasks_percent"]
-    if _share(counters.tasks, counters.tasks_limit, "tasks") >= row.value:
-        yield Finding(
-            f"{counters.tasks} tasks of at most {counters.tasks_limit}",
-            measured={"tasks": counters.tasks},
-            needed={"percent_below": row.value},
-            fix=("ps -eo nlwp,pid,args --sort=-nlwp | head",),
-        )
+    yield from _nearly_used_up(
+        "tasks",
+        counters.tasks,
+        counters.tasks_limit,
+        tables.thresholds().limit["tasks_percent"].value,
+        f"{counters.tasks} tasks of at most {counters.tasks_limit}",
+        fix=("ps -eo nlwp,pid,args --sort=-nlwp | head",),
+    )
 
 
 @check("MON052", WARNING, cause="file-handle-limit")
@@ -81,14 +85,14 @@ def file_handles_nearly_used_up(counters: KernelCounters) -> Iterator[Finding]:
     ## Proof
     None of its own: `provision doctor --select MON052` counts again.
     """
-    row = tables.thresholds().limit["open_files_percent"]
-    if _share(counters.open_files, counters.open_files_limit, "file handles") >= row.value:
-        yield Finding(
-            f"{counters.open_files} open files of at most {counters.open_files_limit}",
-            measured={"open_files": counters.open_files},
-            needed={"percent_below": row.value},
-            fix=('for p in /proc/[0-9]*; do echo "$(ls $p/fd 2>/dev/null | wc -l) $p"; done | sort -n | tail',),
-        )
+    yield from _nearly_used_up(
+        "open_files",
+        counters.open_files,
+        counters.open_files_limit,
+        tables.thresholds().limit["open_files_percent"].value,
+        f"{counters.open_files} open files of at most {counters.open_files_limit}",
+        fix=('for p in /proc/[0-9]*; do echo "$(ls $p/fd 2>/dev/null | wc -l) $p"; done | sort -n | tail',),
+    )
 
 
 @check("MON053", WARNING, cause="connection-table-full")
@@ -103,14 +107,14 @@ def connection_table_nearly_full(counters: KernelCounters) -> Iterator[Finding]:
     ## Proof
     None of its own: `provision doctor --select MON053` counts again.
     """
-    row = tables.thresholds().limit["connections_percent"]
-    if _share(counters.connections, counters.connections_limit, "connections") >= row.value:
-        yield Finding(
-            f"{counters.connections} tracked connections of at most {counters.connections_limit}",
-            measured={"connections": counters.connections},
-            needed={"percent_below": row.value},
-            fix=("sysctl net.netfilter.nf_conntrack_max=1048576", "ss -s"),
-        )
+    yield from _nearly_used_up(
+        "connections",
+        counters.connections,
+        counters.connections_limit,
+        tables.thresholds().limit["connections_percent"].value,
+        f"{counters.connections} tracked connections of at most {counters.connections_limit}",
+        fix=("sysctl net.netfilter.nf_conntrack_max=1048576", "ss -s"),
+    )
 
 
 @check("MON054", ERROR, cause="host-memory-errors")
@@ -219,11 +223,11 @@ def control_group_tasks_nearly_used_up(group: ControlGroup) -> Iterator[Finding]
     ## Proof
     None of its own: `provision doctor --select MON058` counts again.
     """
-    row = tables.thresholds().limit["tasks_percent"]
-    if _share(group.tasks, group.tasks_limit, "the group's tasks") >= row.value:
-        yield Finding(
-            f"{group.tasks} tasks of the {group.tasks_limit} that this control group may have",
-            measured={"tasks": group.tasks, "tasks_limit": group.tasks_limit},
-            needed={"percent_below": row.value},
-            fix=("cat /proc/self/cgroup   # then raise pids.max of that group",),
-        )
+    yield from _nearly_used_up(
+        "tasks",
+        group.tasks,
+        group.tasks_limit,
+        tables.thresholds().limit["tasks_percent"].value,
+        f"{group.tasks} tasks of the {group.tasks_limit} that this control group may have",
+        fix=("cat /proc/self/cgroup   # then raise pids.max of that group",),
+    )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from provision.catalog import tables
 from provision.check import ERROR, NOTE, WARNING, Finding, check
-from provision.checks._gpus import each
+from provision.checks._gpus import readable
 from provision.checks._words import counted
 from provision.facts.gpu_state import GpuError, GpuErrors
 
@@ -31,8 +31,7 @@ def uncorrected_memory_errors(errors: GpuErrors) -> Iterator[Finding]:
     ## Proof
     CUD-P4: a matrix product and a convolution on the GPU agree with the CPU.
     """
-
-    def judge(gpu: GpuError) -> Iterator[Finding]:
+    for gpu in readable(errors.gpus, "uncorrected_since_load", _NO_ECC):
         if gpu.uncorrected_since_load:
             ever = "" if gpu.uncorrected_ever is None else f", {gpu.uncorrected_ever} in the card's life"
             yield Finding(
@@ -42,8 +41,6 @@ def uncorrected_memory_errors(errors: GpuErrors) -> Iterator[Finding]:
                 needed={"uncorrected_since_load": 0},
                 fix=(_look(gpu, "ECC,ROW_REMAPPER"), f"nvidia-smi --gpu-reset -i {gpu.index}"),
             )
-
-    yield from each(errors.gpus, "uncorrected_since_load", _NO_ECC, judge)
 
 
 @check("MON021", ERROR, cause="ecc-error")
@@ -59,8 +56,7 @@ def row_remapping_failed(errors: GpuErrors) -> Iterator[Finding]:
     ## Proof
     CUD-P4: a matrix product and a convolution on the GPU agree with the CPU.
     """
-
-    def judge(gpu: GpuError) -> Iterator[Finding]:
+    for gpu in readable(errors.gpus, "row_remap_failed", _NO_ROWS):
         if gpu.row_remap_failed:
             yield Finding(
                 f"GPU {gpu.index} failed to remap a bad row of its memory; NVIDIA's advice is to replace the card",
@@ -68,8 +64,6 @@ def row_remapping_failed(errors: GpuErrors) -> Iterator[Finding]:
                 needed={"row_remap_failed": False},
                 fix=(_look(gpu, "ROW_REMAPPER"), "nvidia-bug-report.sh   # the maker asks for it"),
             )
-
-    yield from each(errors.gpus, "row_remap_failed", _NO_ROWS, judge)
 
 
 @check("MON022", WARNING, cause="ecc-error")
@@ -84,8 +78,7 @@ def row_remapping_pending(errors: GpuErrors) -> Iterator[Finding]:
     ## Proof
     CUD-P4: a matrix product and a convolution on the GPU agree with the CPU.
     """
-
-    def judge(gpu: GpuError) -> Iterator[Finding]:
+    for gpu in readable(errors.gpus, "row_remap_pending", _NO_ROWS):
         if gpu.row_remap_pending:
             yield Finding(
                 f"GPU {gpu.index} replaces a bad row of its memory at the next reset",
@@ -93,8 +86,6 @@ def row_remapping_pending(errors: GpuErrors) -> Iterator[Finding]:
                 needed={"row_remap_pending": False},
                 fix=(f"nvidia-smi --gpu-reset -i {gpu.index}",),
             )
-
-    yield from each(errors.gpus, "row_remap_pending", _NO_ROWS, judge)
 
 
 @check("MON023", WARNING, cause="ecc-error")
@@ -109,8 +100,7 @@ def page_retirement_pending(errors: GpuErrors) -> Iterator[Finding]:
     ## Proof
     CUD-P4: a matrix product and a convolution on the GPU agree with the CPU.
     """
-
-    def judge(gpu: GpuError) -> Iterator[Finding]:
+    for gpu in readable(errors.gpus, "retired_pending", "no GPU here retires pages"):
         if gpu.retired_pending:
             yield Finding(
                 f"GPU {gpu.index} has pages to retire at the next start of the driver",
@@ -119,14 +109,13 @@ def page_retirement_pending(errors: GpuErrors) -> Iterator[Finding]:
                 fix=(_look(gpu, "PAGE_RETIREMENT"), "reboot"),
             )
 
-    yield from each(errors.gpus, "retired_pending", "no GPU here retires pages", judge)
-
 
 @check("MON024", ERROR, cause="ecc-error")
 def retired_pages_at_their_limit(errors: GpuErrors) -> Iterator[Finding]:
     """A GPU has retired as many pages of memory as it can.
 
-    The list of bad pages has 64 places. A card near its end keeps failing, and NVIDIA takes it back.
+    The list of bad pages has 64 places. With 63 of them taken NVIDIA's own diagnostic (DCGM) fails a card: it keeps failing,
+    and NVIDIA takes it back.
 
     ## Fix
     Take the card out of service and have it replaced.
@@ -135,8 +124,7 @@ def retired_pages_at_their_limit(errors: GpuErrors) -> Iterator[Finding]:
     CUD-P4: a matrix product and a convolution on the GPU agree with the CPU.
     """
     limit = tables.thresholds().limit["retired_pages"].value
-
-    def judge(gpu: GpuError) -> Iterator[Finding]:
+    for gpu in readable(errors.gpus, "retired_pages", "no GPU here retires pages"):
         if (gpu.retired_pages or 0) >= limit:
             yield Finding(
                 f"GPU {gpu.index} has retired {gpu.retired_pages} pages of its memory; the limit is {limit}",
@@ -144,8 +132,6 @@ def retired_pages_at_their_limit(errors: GpuErrors) -> Iterator[Finding]:
                 needed={"below": limit},
                 fix=(_look(gpu, "PAGE_RETIREMENT"),),
             )
-
-    yield from each(errors.gpus, "retired_pages", "no GPU here retires pages", judge)
 
 
 @check("MON025", WARNING, cause="ecc-error")
@@ -161,8 +147,7 @@ def error_correction_off(errors: GpuErrors) -> Iterator[Finding]:
     ## Proof
     CUD-P4: a matrix product and a convolution on the GPU agree with the CPU.
     """
-
-    def judge(gpu: GpuError) -> Iterator[Finding]:
+    for gpu in readable(errors.gpus, "ecc", _NO_ECC):
         if not gpu.ecc:
             waits = " and will be on after the next reboot" if gpu.ecc_pending else ""
             yield Finding(
@@ -171,8 +156,6 @@ def error_correction_off(errors: GpuErrors) -> Iterator[Finding]:
                 needed={"ecc": True},
                 fix=("reboot",) if gpu.ecc_pending else (f"nvidia-smi -i {gpu.index} -e 1", "reboot"),
             )
-
-    yield from each(errors.gpus, "ecc", _NO_ECC, judge)
 
 
 @check("MON026", NOTE, cause="ecc-error")
@@ -187,8 +170,7 @@ def error_correction_will_be_off(errors: GpuErrors) -> Iterator[Finding]:
     ## Proof
     None of its own: `provision doctor --select MON026` reads both modes again.
     """
-
-    def judge(gpu: GpuError) -> Iterator[Finding]:
+    for gpu in readable(errors.gpus, "ecc ecc_pending", _NO_ECC):
         if gpu.ecc and not gpu.ecc_pending:
             yield Finding(
                 f"ECC is on and will be off on GPU {gpu.index} after the next reboot",
@@ -196,8 +178,6 @@ def error_correction_will_be_off(errors: GpuErrors) -> Iterator[Finding]:
                 needed={"ecc_pending": True},
                 fix=(f"nvidia-smi -i {gpu.index} -e 1",),
             )
-
-    yield from each(errors.gpus, "ecc ecc_pending", _NO_ECC, judge)
 
 
 @check("MON027", WARNING, cause="ecc-error")
@@ -213,8 +193,7 @@ def banks_without_spare_rows(errors: GpuErrors) -> Iterator[Finding]:
     ## Proof
     CUD-P4: a matrix product and a convolution on the GPU agree with the CPU.
     """
-
-    def judge(gpu: GpuError) -> Iterator[Finding]:
+    for gpu in readable(errors.gpus, "banks_without_spare_rows", _NO_ROWS):
         if gpu.banks_without_spare_rows:
             yield Finding(
                 f"GPU {gpu.index}: {counted(gpu.banks_without_spare_rows, 'bank')} of its memory without a spare row",
@@ -222,8 +201,6 @@ def banks_without_spare_rows(errors: GpuErrors) -> Iterator[Finding]:
                 needed={"banks": 0},
                 fix=(_look(gpu, "ROW_REMAPPER"),),
             )
-
-    yield from each(errors.gpus, "banks_without_spare_rows", _NO_ROWS, judge)
 
 
 @check("MON028", ERROR, cause="ecc-error")
@@ -239,8 +216,7 @@ def remapped_rows_at_their_limit(errors: GpuErrors) -> Iterator[Finding]:
     CUD-P4: a matrix product and a convolution on the GPU agree with the CPU.
     """
     limit = tables.thresholds().limit["remapped_rows"].value
-
-    def judge(gpu: GpuError) -> Iterator[Finding]:
+    for gpu in readable(errors.gpus, "remapped_uncorrected", _NO_ROWS):
         if (gpu.remapped_uncorrected or 0) >= limit:
             yield Finding(
                 f"GPU {gpu.index} has remapped {gpu.remapped_uncorrected} rows; the limit is {limit}",
@@ -248,8 +224,6 @@ def remapped_rows_at_their_limit(errors: GpuErrors) -> Iterator[Finding]:
                 needed={"below": limit},
                 fix=(_look(gpu, "ROW_REMAPPER"),),
             )
-
-    yield from each(errors.gpus, "remapped_uncorrected", _NO_ROWS, judge)
 
 
 @check("MON029", WARNING, cause="ecc-error")
@@ -264,8 +238,7 @@ def sram_errors_over_their_threshold(errors: GpuErrors) -> Iterator[Finding]:
     ## Proof
     CUD-P4: a matrix product and a convolution on the GPU agree with the CPU.
     """
-
-    def judge(gpu: GpuError) -> Iterator[Finding]:
+    for gpu in readable(errors.gpus, "sram_threshold_exceeded", "no GPU here judges its SRAM errors"):
         if gpu.sram_threshold_exceeded:
             yield Finding(
                 f"GPU {gpu.index}: the driver says its SRAM errors are over the threshold",
@@ -273,8 +246,6 @@ def sram_errors_over_their_threshold(errors: GpuErrors) -> Iterator[Finding]:
                 needed={"sram_threshold_exceeded": False},
                 fix=(_look(gpu, "ECC"),),
             )
-
-    yield from each(errors.gpus, "sram_threshold_exceeded", "no GPU here judges its SRAM errors", judge)
 
 
 @check("MON039", WARNING, cause="inforom-corrupt")
@@ -290,8 +261,7 @@ def configuration_store_damaged(errors: GpuErrors) -> Iterator[Finding]:
     ## Proof
     CUD-P4: a matrix product and a convolution on the GPU agree with the CPU.
     """
-
-    def judge(gpu: GpuError) -> Iterator[Finding]:
+    for gpu in readable(errors.gpus, "inforom_valid", "no GPU here can check its infoROM"):
         if not gpu.inforom_valid:
             yield Finding(
                 f"the infoROM of GPU {gpu.index} is damaged",
@@ -299,5 +269,3 @@ def configuration_store_damaged(errors: GpuErrors) -> Iterator[Finding]:
                 needed={"inforom_valid": True},
                 fix=(f"nvidia-smi --gpu-reset -i {gpu.index}", _look(gpu, "ECC")),
             )
-
-    yield from each(errors.gpus, "inforom_valid", "no GPU here can check its infoROM", judge)

@@ -50,7 +50,8 @@ def bus_errors_too_often(paths: PciPaths, cards: NvidiaCards) -> Iterator[Findin
     """The PCIe bus corrects more errors of a card than a healthy link has.
 
     Every corrected error is a packet sent twice. A link is made for at most one wrong bit in 10^12; above that a riser, a
-    cable or a slot is marginal, and worse follows. The rate is the mean since the machine started.
+    cable or a slot is marginal, and worse follows. The rate is the mean since the machine started;
+    in the first ten minutes there is none.
 
     ## Fix
     Seat the card and its riser again; exchange the riser; hold the slot to one generation less.

@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from provision.catalog import tables
 from provision.check import ERROR, NOTE, WARNING, Finding, NotApplicable, check
 from provision.checks._words import counted, size
-from provision.fact import Missing
 from provision.facts.block import Arrays, BlockQueues, DiskErrors, NvmeControllers
 from provision.facts.disks import Disks
-from provision.spec import Spec
 
 
 @check("STO060", WARNING, cause="slow-storage")
@@ -213,24 +211,3 @@ def nvme_controller_not_live(nvme: NvmeControllers) -> Iterator[Finding]:
                 needed={"state": "live"},
                 fix=(f"dmesg | grep {one.name}",),
             )
-
-
-@check("STO068", WARNING, cause="disk-slower-than-expected")
-def disk_rate_not_measured_here(spec: Spec) -> Iterator[Finding]:
-    """provision.toml expects a disk rate, and the doctor does not measure one.
-
-    Measuring takes seconds and reads gigabytes, which a doctor that answers in a third of a second must not do. The check
-    exists so that the expectation is never taken for fulfilled.
-
-    ## Fix
-    `provision disk PATH` measures it, the way a loader reads.
-
-    ## Proof
-    STO-P1: the weights load within the planned time.
-    """
-    if spec.expect.disk_mb_per_s is None:
-        raise NotApplicable("provision.toml expects no disk rate")
-    yield from ()
-    raise Missing(
-        f"the expected {spec.expect.disk_mb_per_s} MB/s are measured by 'provision disk PATH', not by the doctor"
-    )

@@ -47,8 +47,6 @@ class Stated:
     hostname: str | None = None
     packages: tuple[tuple[str, str], ...] = ()  # (normalised name, version), sorted
     env: tuple[tuple[str, str], ...] = ()  # names on the list of provision.facts.environment only
-    topology: tuple[tuple[str, ...], ...] = ()  # rows of nvidia-smi topo -m: ("GPU0", "X", "NV12", …)
-    topology_columns: tuple[str, ...] = ()  # its heading: ("GPU0", "GPU1", …, "CPU Affinity", …)
     libraries: tuple[tuple[str, str], ...] = ()  # (soname, path) of the loader's cache, in its order
     file_systems: tuple[StatedFileSystem, ...] = ()  # sorted by mount point
     memory_total_bytes: int | None = None

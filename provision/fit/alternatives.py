@@ -10,6 +10,7 @@ from provision.catalog import gpus
 from provision.fit import question
 from provision.fit.accounting import Accounting
 from provision.fit.forecast import LEAST_CONTEXT, Asked, forecast
+from provision.fit.parallel import divides
 from provision.fit.precision import PRECISIONS, Precision
 from provision.fit.weights import weights
 
@@ -41,7 +42,7 @@ def alternatives(model: question.Model, card: str, asked: Asked, engine: Account
     narrower = _narrower(model, card)
     for precision in narrower:
         tried(_words(precision), asked, precision)
-    wider = [_on(asked, tp) for tp in _WIDER if tp > asked.parallel.tp and _divides(model, tp)]
+    wider = [_on(asked, tp) for tp in _WIDER if tp > asked.parallel.tp and divides(model.shapes, tp)]
     for more in wider:
         if tried(f"{more.parallel.gpus} of these cards", more):
             break
@@ -100,8 +101,3 @@ def _words(precision: Precision) -> str:
 
 def _on(asked: Asked, tp: int) -> Asked:
     return dataclasses.replace(asked, parallel=dataclasses.replace(asked.parallel, tp=tp))
-
-
-def _divides(model: question.Model, tp: int) -> bool:
-    heads = max((layer.attention.heads for layer in model.shapes.layers if layer.attention.kind != "mamba"), default=1)
-    return heads % tp == 0

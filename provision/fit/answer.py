@@ -71,7 +71,7 @@ def as_json(one: Answer) -> dict[str, Any]:
         "gpu": one.card,
         "gpu_bytes": one.card_bytes,
         "gpus": one.asked.parallel.gpus,
-        "engine": f"{one.engine.engine}=={one.engine.version}",
+        "engine": engine_name(one.engine),
         "fits": one.fits,
         "certain": one.certain,
         "why": list(one.why),
@@ -141,6 +141,25 @@ def _why(model: question.Model, made: Forecast, asked: Asked, card: tuple[str, i
     elif context and not asked.length and made.longest < context:
         said.append(f"the model's own context of {context:,} tokens does not fit: pass the length below")
     return said
+
+
+def engine_name(engine: Accounting) -> str:
+    """``vllm==0.33.0``; ``vllm`` where its newest version was taken."""
+    return f"{engine.engine}=={engine.version}" if engine.version else engine.engine
+
+
+def parts(one: Answer) -> dict[str, int]:
+    """What a card's memory goes to, in bytes and in the order of a picture."""
+    made = one.forecast
+    sizes = {
+        "weights": made.weights_bytes,
+        "activations": made.activation.likely,
+        "outside torch": made.non_torch.likely,
+        "CUDA graphs": made.graphs.likely if one.engine.graphs and not one.engine.static else 0,
+        "KV cache": max(made.pool, 0),
+    }
+    sizes["not used"] = max(one.card_bytes - sum(sizes.values()), 0)
+    return sizes
 
 
 def gib(size: float) -> str:

@@ -8,12 +8,12 @@ from provision.facts.gpus import Gpus
 
 
 def here(facts_path: str | None) -> tuple[str, float | None, int]:
-    """(name, memory in GiB as NVML reports it or None, how many) of the machine, or of a snapshot.
+    """(name, memory in GiB as CUDA shows it, how many) of the machine, or of a snapshot: what the plan takes too.
 
-    Of different cards the smallest counts, since every rank gets the same share. Raises ``UsageError`` where there is no
-    card, or where it could not be looked.
+    Raises ``UsageError`` where there is no card, where it could not be looked, or where none can be judged.
     """
     from provision import road
+    from provision.fit import machine
 
     snapshot = road.read_snapshot(facts_path) if facts_path else road.look()
     known = snapshot.facts.get(Gpus.__name__)
@@ -23,5 +23,7 @@ def here(facts_path: str | None) -> tuple[str, float | None, int]:
         )
     if not isinstance(known, Gpus) or not known.gpus:
         raise UsageError(f"{snapshot.machine} has no NVIDIA card; name one", 'provision fit … --gpu "RTX 4090"')
-    smallest = min(known.gpus, key=lambda one: one.memory_bytes or 0)
-    return smallest.name, None, len(known.gpus)
+    card = machine.card_of(known)
+    if isinstance(card, str):
+        raise UsageError(f"{snapshot.machine}: {card}", 'provision fit … --gpu "RTX 4090"')
+    return card.name, card.usable_bytes / 2**30, len(known.gpus)

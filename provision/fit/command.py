@@ -6,6 +6,7 @@ from typing import Any
 
 from provision.errors import UsageError
 from provision.fit import accounting, question
+from provision.fit.accounting import Accounting
 from provision.fit.answer import Answer, answer
 from provision.fit.forecast import Asked
 from provision.fit.parallel import Parallel
@@ -37,22 +38,25 @@ def run(
         gpus = gpus or found
     parallel = _parallel(gpus, tp, pp, dp, ep)
     card = question.card(gpu, gpu_memory_gib)
+    asked = Asked(card_bytes=card[1], parallel=parallel, **given)
+    return answer(resolved, card, asked, accounts(resolved, engine, gpu or "", asked))
+
+
+def accounts(model: question.Model, engine: str, card_name: str, asked: Asked) -> Accounting:
+    """How the engine ("vllm==0.33.0") divides such a card for this model. Raises ``UsageError`` for one that is not known."""
     name, version = question.engine(engine)
-    length = given.get("length") or resolved.shapes.context or 0
-    how = accounting.of(
+    return accounting.of(
         name,
         version,
-        card_name=gpu or "",
-        card_bytes=card[1],
-        length=length,
-        tp=parallel.tp,
-        pp=parallel.pp,
-        latent=any(one.attention.kind == "latent" for one in resolved.shapes.layers),
-        seqs=given.get("seqs"),
-        batched=given.get("batched"),
+        card_name=card_name,
+        card_bytes=asked.card_bytes,
+        length=asked.length or model.shapes.context or 0,
+        tp=asked.parallel.tp,
+        pp=asked.parallel.pp,
+        latent=any(one.attention.kind == "latent" for one in model.shapes.layers),
+        seqs=asked.seqs,
+        batched=asked.batched,
     )
-    asked = Asked(card_bytes=card[1], parallel=parallel, **given)
-    return answer(resolved, card, asked, how)
 
 
 def _parallel(gpus: int | None, tp: int | None, pp: int, dp: int, ep: bool) -> Parallel:

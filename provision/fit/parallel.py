@@ -33,10 +33,20 @@ class Parallel:
         return self.tp * self.pp * self.dp
 
 
+def divides(model: Architecture, tp: int) -> bool:
+    """Whether ``tp`` GPUs can share the attention heads."""
+    return heads_of(model) % tp == 0
+
+
+def heads_of(model: Architecture) -> int:
+    """Attention heads of a layer, the most where layers differ; 1 where there are none."""
+    return max((layer.attention.heads for layer in model.layers if layer.attention.kind != "mamba"), default=1)
+
+
 def refuse(model: Architecture, parallel: Parallel) -> None:
     """Raise ``UsageError`` where the model cannot be divided so: the nearest way that works is named."""
-    heads = max((layer.attention.heads for layer in model.layers if layer.attention.kind != "mamba"), default=1)
-    if heads % parallel.tp:
+    heads = heads_of(model)
+    if not divides(model, parallel.tp):
         works = [n for n in range(1, heads + 1) if heads % n == 0]
         near = [n for n in works if n < parallel.tp][-2:] + [n for n in works if n > parallel.tp][:1]
         raise UsageError(

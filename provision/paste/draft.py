@@ -22,6 +22,7 @@ class Draft:
         self.gpus: dict[int, dict[str, Any]] = {}
         self.cards: dict[str, dict[str, str]] = {}  # by bus address: what nvidia-smi printed, by its path of headings
         self.indices: dict[str, int] = {}  # of those addresses; nvidia-smi's order where no number is printed
+        self.matrix: list[tuple[str, ...]] = []  # of nvidia-smi topo -m: its heading, then its rows
         self.attached_gpus: int | None = None  # how many there are, shown or not
         self.packages: dict[str, str] = {}
         self.env: dict[str, str] = {}

@@ -42,9 +42,10 @@ def links(draft: Draft) -> GpuLinks | None:
 
 def _matrix(draft: Draft) -> dict[tuple[int, int], str]:
     """(lower, higher number) of two GPUs to what stands in their cell."""
-    columns = [int(name[3:]) for name in draft.fields.get("topology_columns", ()) if re.fullmatch(r"GPU\d{1,3}", name)]
+    heading, *rows = draft.matrix or [()]
+    columns = [int(name[3:]) for name in heading if re.fullmatch(r"GPU\d{1,3}", name)]
     found: dict[tuple[int, int], str] = {}
-    for row in draft.fields.get("topology", ()):
+    for row in rows:
         if re.fullmatch(r"GPU\d{1,3}", row[0]) and len(columns) <= MOST_CARDS:
             here = int(row[0][3:])
             found |= {(here, there): way for there, way in zip(columns, row[1:], strict=False) if there > here}

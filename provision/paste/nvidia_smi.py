@@ -98,8 +98,7 @@ def topology(lines: list[str], draft: Draft) -> None:
         if not cells or not re.fullmatch(r"GPU\d+|NIC\d+|mlx\w+", cells[0]):
             break
         rows.append(tuple(cells))
-    draft.say("topology_columns", heading)
-    draft.say("topology", tuple(rows))
+    draft.matrix = draft.matrix or [heading, *rows]
 
 
 def nvcc(lines: list[str], draft: Draft) -> None:

@@ -16,6 +16,7 @@ from provision.plan.cuda import Cuda
 from provision.plan.dependencies import Dependencies
 from provision.plan.fragmentation import Fragmentation
 from provision.plan.gpu_memory import GpuMemory
+from provision.plan.gpu_memory.serving import CardUse, Serving
 from provision.plan.isolation import Isolation
 from provision.plan.latency import Latency
 from provision.plan.promise import Promise
@@ -72,7 +73,7 @@ def make(snapshot: Snapshot, spec: Spec, previous: Plan | None = None) -> Plan:
     more = storage.volume.packages if storage.volume else ()
     dependencies = Dependencies.desire(snapshot, spec, cuda, Audit.desire(), more)
     sections: dict[str, Any] = {
-        "gpu_memory": GpuMemory.desire(cuda),
+        "gpu_memory": GpuMemory.desire(snapshot, spec, cuda),
         "storage": storage,
         "cuda": cuda,
         "dependencies": dependencies,
@@ -99,6 +100,7 @@ __all__ = [
     "SCHEMA",
     "SECTIONS",
     "Audit",
+    "CardUse",
     "Cuda",
     "Dependencies",
     "Fragmentation",
@@ -108,6 +110,7 @@ __all__ = [
     "Plan",
     "Promise",
     "Rollout",
+    "Serving",
     "Storage",
     "Volume",
     "make",

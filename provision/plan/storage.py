@@ -10,7 +10,8 @@ from provision.facts.fstab import FileSystemTable
 from provision.plan.cuda import Cuda
 from provision.plan.promise import Promise, figures
 from provision.record import record
-from provision.spec import PlacedModel, Spec, StorageSpec
+from provision.spec import Spec
+from provision.spec_storage import PlacedModel, StorageSpec
 
 BY_ID = "/dev/disk/by-id/"
 MARK = "# provision: the volume for weights (plan section storage). It is changed and taken back by provision alone."

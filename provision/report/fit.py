@@ -78,7 +78,7 @@ def text(found: Answer, style: Style = PLAIN) -> str:
 def _picture(found: Answer) -> list[str]:
     """One bar for a card (all are alike: the fullest is shown), and its legend."""
     made = found.forecast
-    sizes = parts(found)
+    sizes = list(answers.parts(found).items())
     scale = _BAR / max(found.card_bytes, sum(size for _, size in sizes))
     signs = dict(_SIGNS)
     bar, at = "", 0.0
@@ -89,19 +89,3 @@ def _picture(found: Answer) -> list[str]:
     over = made.weights_bytes > found.card_bytes
     mark = f"{bar[: round(found.card_bytes * scale)]}|{bar[round(found.card_bytes * scale) :]}" if over else f"{bar}|"
     return [f"  |{mark} {found.card_bytes / GIB:.1f} GiB", f"  {legend}"]
-
-
-def parts(found: Answer) -> list[tuple[str, int]]:
-    """What a card's memory goes to, in bytes: for the picture here and in the HTML report."""
-    made = found.forecast
-    outside = 0 if found.engine.static else made.graphs.likely if found.engine.graphs else 0
-    pool = max(made.pool, 0)
-    sizes = {
-        "weights": made.weights_bytes,
-        "activations": made.activation.likely,
-        "outside torch": made.non_torch.likely,
-        "CUDA graphs": outside,
-        "KV cache": pool,
-    }
-    sizes["not used"] = max(found.card_bytes - sum(sizes.values()), 0)
-    return list(sizes.items())

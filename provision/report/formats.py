@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from provision.cause import Cause
 from provision.check import Result
 from provision.fact import Snapshot
+from provision.plan import Serving
 from provision.record import record
 from provision.report.layout import PLAIN, Style
 
@@ -16,7 +17,8 @@ class Shown:
     """What is to be shown of one diagnosis.
 
     ``strict`` as on the command line: formats that say what fails say the same as the exit code. ``baseline``: findings
-    were compared with an earlier run. ``spec_path``: the file that a code host is to point at.
+    were compared with an earlier run. ``spec_path``: the file that a code host is to point at. ``serving``: how the model of
+    that file is to be served.
     """
 
     machine: str
@@ -26,6 +28,7 @@ class Shown:
     strict: bool = False
     baseline: bool = False
     spec_path: str = "provision.toml"
+    serving: Serving | None = None
 
 
 def write(form: str, shown: Shown, style: Style = PLAIN) -> str:

@@ -10,18 +10,23 @@ import base64
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from provision import __version__, check, codec
 from provision.cause import Cause
 from provision.check import Result
 from provision.fact import Absent, Missing, Snapshot
+from provision.plan import Serving
 from provision.report import map as machine_map
+from provision.report import use
 from provision.report.diagnosis import followers, in_baseline, line_of, verdict
 from provision.report.formats import Shown
 from provision.report.layout import clean
 from provision.report.quantity import duration, pairs, quantity
 from provision.report.run import GPU_NOT_RUN, Run
+
+if TYPE_CHECKING:
+    from provision.fit.answer import Answer
 
 _DOCTOR = (("causes", "Causes"), ("map", "The machine"), ("checks", "Checks"), ("facts", "Facts"))
 _RUN = (
@@ -40,7 +45,7 @@ def diagnosis(shown: Shown) -> str:
     return _written(
         "doctor.html.j2",
         _DOCTOR,
-        _context(shown.machine, shown.results, shown.causes, shown.snapshot),
+        _context(shown.machine, shown.results, shown.causes, shown.snapshot, shown.serving),
         looked_by=shown.snapshot.tool_version if shown.snapshot else __version__,
         written_by=__version__,
     )
@@ -51,7 +56,7 @@ def page(run: Run) -> str:
     return _written(
         "report.html.j2",
         _RUN,
-        _context(run.machine, run.results, run.causes, run.facts),
+        _context(run.machine, run.results, run.causes, run.facts, run.serving),
         run=run,
         duration=duration,
         pairs=pairs,
@@ -59,8 +64,19 @@ def page(run: Run) -> str:
     )
 
 
+def fit(found: Answer) -> str:
+    """``provision fit --html``."""
+    one = use.answered(found)
+    context = {"machine": one.title, "verdict": one.verdict, "one": one, "map": None, "written_by": __version__}
+    return _written("fit.html.j2", (("answer", "The answer"),), context)
+
+
 def _context(
-    machine: str, results: Sequence[Result], causes: Sequence[Cause], snapshot: Snapshot | None
+    machine: str,
+    results: Sequence[Result],
+    causes: Sequence[Cause],
+    snapshot: Snapshot | None,
+    serving: Serving | None,
 ) -> dict[str, Any]:
     names = {r.code: f"{r.code} {r.name}" for r in results}
     waived = [(r.code, r.name, r.outcome, r.reason) for r in results if r.outcome == "accepted"]
@@ -75,7 +91,7 @@ def _context(
         "summary": check.summary(results),
         "blind": [(r.code, r.name, r.outcome, r.reason) for r in results if r.outcome in ("unknown", "crashed")],
         "waived": waived + [(r.code, r.name, r.outcome, r.waiver) for r in results if r.waiver],
-        "map": machine_map.draw(snapshot) if snapshot else None,
+        "map": machine_map.draw(snapshot, serving) if snapshot else None,
         "facts": list(_facts(snapshot)) if snapshot else [],
     }
 

@@ -5,6 +5,7 @@ Taken from a snapshot alone; what is not known is there with its reason.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Literal
 
@@ -20,8 +21,9 @@ from provision.facts.packages import Packages
 from provision.facts.pci import NvidiaCards, PciCard
 from provision.facts.python import Pythons
 from provision.facts.system import System
+from provision.plan import Serving
 from provision.record import record
-from provision.report import links
+from provision.report import links, use
 from provision.report.quantity import size
 
 State = Literal["good", "warning", "bad", "quiet"]
@@ -50,7 +52,7 @@ class Bar:
 
 @record
 class Card:
-    """One GPU: what it is, its link, its memory. ``lanes`` is (in use, possible); 0 where nobody says."""
+    """One GPU: what it is, its link, its memory now and as planned. ``lanes``: (in use, possible); 0 where nobody says."""
 
     title: str
     state: State
@@ -58,6 +60,7 @@ class Card:
     lanes: tuple[int, int] = (0, 0)
     link: str = ""
     memory: Bar | None = None
+    planned: use.Picture | None = None
 
 
 @record
@@ -80,14 +83,16 @@ class MachineMap:
     pairs: links.Pairs | None
     versions: tuple[tuple[str, str], ...]
     dark: tuple[tuple[str, str], ...]
+    planned: use.Planned | None
 
 
-def draw(snapshot: Snapshot) -> MachineMap:
-    """The map of a snapshot."""
+def draw(snapshot: Snapshot, serving: Serving | None = None) -> MachineMap:
+    """The map of a snapshot. ``serving``: the planned model, drawn into the GPUs that it takes."""
     memory = snapshot.known(Memory)
     wanted: tuple[type, ...] = (System, Cpu, Memory, Gpus, Disks, Mounts)
     dark = [(kind.__name__, value.reason) for kind in wanted if isinstance(value := snapshot.get(kind), NotKnown)]
-    cards = tuple(_cards(snapshot))
+    planned = use.planned(serving) if serving else None
+    cards = tuple(_cards(snapshot, planned))
     return MachineMap(
         host=tuple(_host(snapshot)),
         memory=_bar(memory.total_bytes, memory.available_bytes) if memory else None,
@@ -96,6 +101,7 @@ def draw(snapshot: Snapshot) -> MachineMap:
         pairs=links.pairs(snapshot),
         versions=tuple(versions(snapshot)),
         dark=tuple(dark),
+        planned=planned,
     )
 
 
@@ -123,7 +129,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
-def _cards(snapshot: Snapshot) -> Iterator[Card]:
+def _cards(snapshot: Snapshot, planned: use.Planned | None) -> Iterator[Card]:
     """Every card that the bus or the driver knows, by address; then the GPUs that the driver has lost."""
     seen, driven = snapshot.known(NvidiaCards), snapshot.known(Gpus)
     on_bus = {card.address: card for card in seen.cards} if seen else {}
@@ -131,7 +137,9 @@ def _cards(snapshot: Snapshot) -> Iterator[Card]:
     nvlink = links.nvlink(snapshot)
     for address in sorted(on_bus.keys() | by_driver.keys()):
         gpu = by_driver.get(address)
-        yield _card(address, on_bus.get(address), gpu, nvlink.get(gpu.index) if gpu else None)
+        card = _card(address, on_bus.get(address), gpu, nvlink.get(gpu.index) if gpu else None)
+        taken = planned is not None and gpu is not None and gpu.index < planned.ranks  # engines take the first ones
+        yield dataclasses.replace(card, planned=planned.picture) if planned and taken else card
     for lost in driven.lost if driven else ():
         yield Card(title=f"GPU {lost.index}", state="bad", about=(("lost", lost.reason),))
 

@@ -9,6 +9,7 @@ from typing import Any, NotRequired, TypedDict
 from provision.cause import Cause
 from provision.check import Result
 from provision.fact import Snapshot
+from provision.plan import Serving
 from provision.record import record
 
 GPU_NOT_RUN = "GPU path: not yet run on hardware"
@@ -46,7 +47,7 @@ class Run:
 
     ``results`` and ``causes`` are the machine as it is now; ``before`` are the causes found before anything was
     changed. ``seconds`` maps a stage to how long it took, in the order they ran. ``gpu_ran``: the proofs ran on a
-    real card. ``about`` is shown as it is given (who, when, plan hash, tool version).
+    real card. ``about`` is shown as it is given (who, when, plan hash, tool version). ``serving``: the planned model.
     """
 
     machine: str
@@ -60,6 +61,7 @@ class Run:
     directory: str = ""
     about: Mapping[str, str] = dataclasses.field(default_factory=dict)
     facts: Snapshot | None = None
+    serving: Serving | None = None
 
     @property
     def repaired(self) -> tuple[Cause, ...]:

@@ -18,7 +18,7 @@ from provision.report.run import GPU_NOT_RUN, Proof, Run
 
 if TYPE_CHECKING:
     from provision.building import Image
-    from provision.plan import Plan
+    from provision.plan import Plan, Serving
     from provision.preview import Change
     from provision.render import Manifest
     from provision.undo import Undone
@@ -70,11 +70,28 @@ def plan(made: Plan, directory: Path) -> str:
         ("engine", f"{made.dependencies.engine}, started by {made.dependencies.start}"),
         ("packages", ", ".join(made.dependencies.packages)),
         ("image", f"{made.rollout.image} from {made.dependencies.lock}"),
+        *_serving(made.gpu_memory.serving, made.gpu_memory.unserved),
         ("proofs", ", ".join(p.code for p in made.proofs)),
         ("in", f"{directory}/plan.json"),
     ]
     head = f"plan {made.digest[:12]} for {clean(made.machine)}, model {clean(made.model)}"
     return "\n".join([head, *table(rows)]) + "\n"
+
+
+def _serving(served: Serving | None, why_not: str) -> list[tuple[str, str]]:
+    """How the planned model is served, and why so."""
+    if served is None:
+        return [("serving", f"cannot be said: {why_not}")] if why_not else []
+    gpus = f"{served.ranks} of {plural(served.gpus, 'GPU')} ({served.gpu})"
+    rows = [("serving", f"{served.precision} with {served.engine} on {gpus}: {served.verdict}")]
+    rows += [("because", served.refused)] if served.refused else []
+    rows += [("because", reason) for reason in served.reasons]
+    if served.options:
+        rows.append(("options", " ".join(served.options)))
+    if use := served.card:
+        rows.append(("each GPU", ", ".join(f"{name} {size(held)}" for name, held in use.parts.items() if held)))
+    rows += [("instead", ", ".join(served.instead))] if served.instead else []
+    return rows + [("assumed", one) for one in served.assumed]
 
 
 def manifest(rendered: Manifest, folder: Path) -> str:

@@ -14,7 +14,7 @@ from provision.facts import contents
 from provision.preview import preview
 from provision.recorded import RecordedHost
 from provision.render import Manifest, ManifestFile
-from provision.spec import PlacedModel
+from provision.spec_storage import PlacedModel
 from provision.volume import VolumeBefore
 
 ARRAY, FILES = "aaaaaaaa-0000-8000-8000-000000000000", "bbbbbbbb-0000-8000-8000-000000000000"

@@ -29,6 +29,23 @@ def test_aud002_wants_a_limit(a: Any, messages: Any, text: str, found: int) -> N
     assert len(messages("AUD002", a(Docker, logging_driver="json-file"), a(DaemonJson, text=text))) == found
 
 
+@pytest.mark.parametrize(
+    ("text", "fix"),
+    [
+        ("{}", "sudo provision up --allow config"),
+        (None, "sudo provision up"),
+        (
+            '{"log-driver": "json-file"}',
+            'set "log-opts": {"max-file": "5", "max-size": "20m"} in /etc/docker/daemon.json, then restart the engine',
+        ),
+    ],
+)
+def test_aud002_names_the_command_where_the_plan_sets_it(a: Any, run_check: Any, text: str | None, fix: str) -> None:
+    file = {DaemonJson: Absent("no file")} if text is None else a(DaemonJson, text=text)
+    (finding,) = run_check("AUD002", a(Docker, logging_driver="json-file"), file).findings
+    assert finding.fix == (fix,)
+
+
 def test_aud002_counts_no_settings_as_no_limit(a: Any, messages: Any) -> None:
     assert len(messages("AUD002", a(Docker, logging_driver="json-file"), {DaemonJson: Absent("no file")})) == 1
 

@@ -67,6 +67,15 @@ def test_cud022_and_cud023_tell_permissions_from_the_control_group(
     )
 
 
+@pytest.mark.parametrize(
+    ("mode", "gid", "begins"), [(0o660, 44, "getent group 44"), (0o600, 44, "grep -rn"), (0o660, 0, "grep -rn")]
+)
+def test_cud022_names_a_group_only_where_that_helps(a: Any, run_check: Any, mode: int, gid: int, begins: str) -> None:
+    nodes = a(DeviceNodes, nodes=(a(DeviceNode, may_use=False, mode=mode, gid=gid),))
+    (finding,) = run_check("CUD022", nodes).findings
+    assert finding.fix[0].startswith(begins)
+
+
 def test_cud023_names_every_node(a: Any, run_check: Any) -> None:
     nodes = tuple(a(DeviceNode, path=f"/dev/nvidia{n}", minor=n, may_use=False) for n in (0, 1))
     (finding,) = run_check("CUD023", a(DeviceNodes, nodes=nodes)).findings
@@ -145,6 +154,13 @@ def test_cud028_wants_devices_in_mig_mode(a: Any, run_check: Any, mode: bool, de
     assert [f.message for f in result.findings] == ["GPU 0 (0000:01:00.0) is in MIG mode and has no MIG device"] * (
         outcome == "found"
     )
+
+
+def test_cud028_says_why_it_does_not_apply(a: Any, run_check: Any) -> None:
+    without = run_check("CUD028", gpus(a, {"mig_mode": None}))
+    assert (without.outcome, without.reason) == ("skipped", "no GPU here has MIG")
+    silent = run_check("CUD028", gpus(a, {"mig_mode": True}), a(GpuModes, gpus=(a(GpuMode, mig_devices=None),)))
+    assert (silent.outcome, silent.reason) == ("skipped", "no GPU here tells its MIG devices")
 
 
 def test_cud029_sees_a_change_that_waits(a: Any, messages: Any, run_check: Any) -> None:

@@ -78,9 +78,11 @@ def test_silence_is_not_taken_for_health(a: Any, run_check: Any, code: str, fiel
     )
 
 
-def test_mon039_and_mon022_find_on_one_gpu_what_another_does_not_tell(a: Any, messages: Any) -> None:
+def test_mon022_finds_on_one_gpu_and_says_what_another_does_not_tell(a: Any, run_check: Any) -> None:
     silent = a(GpuError, index=1, row_remap_pending=None, unread=(("row_remap_pending", "permission denied"),))
-    assert len(messages("MON022", a(GpuErrors, gpus=(a(GpuError, row_remap_pending=True), silent)))) == 1
+    result = run_check("MON022", a(GpuErrors, gpus=(silent, a(GpuError, row_remap_pending=True))))
+    assert [finding.measured["index"] for finding in result.findings] == [0]
+    assert (result.outcome, result.reason) == ("found", "GPU 1, row_remap_pending: permission denied")
 
 
 def path(a: Any, **changes: Any) -> PciPaths:

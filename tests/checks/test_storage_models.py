@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from provision.fact import Absent
 from provision.facts.block import (
     Array,
     Arrays,
@@ -194,12 +195,63 @@ def test_sto067_wants_a_live_controller(a: Any, messages: Any, state: str | None
     assert said == ["nvme0 is dead"][:found]
 
 
-@pytest.mark.parametrize(("rate", "outcome"), [(None, "skipped"), (2000, "unknown")])
-def test_sto068_never_takes_an_expected_rate_for_met(a: Any, run_check: Any, rate: int | None, outcome: str) -> None:
-    result = run_check("STO068", a(Spec, expect=Expect(disk_mb_per_s=rate)))
-    assert result.outcome == outcome
-    if rate:
-        assert result.reason == "the expected 2000 MB/s are measured by 'provision disk PATH', not by the doctor"
+def rate(a: Any, expected: int | None) -> Spec:
+    return a(Spec, expect=Expect(disk_mb_per_s=expected))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("expected", "transport", "lanes", "mts", "carries"),
+    [
+        (7877, "nvme", 4, 16000, 7877),
+        (7876, "nvme", 4, 16000, None),
+        (1001, "nvme", 2, 5000, 1000),
+        (1000, "nvme", 2, 5000, None),
+        (601, "sata", 4, 16000, 600),
+        (600, "sata", 4, 16000, None),
+        (9999, "usb", 4, 16000, None),
+        (9999, "nvme", None, 16000, None),
+    ],
+)
+def test_sto068_wants_a_link_for_the_expected_rate(
+    a: Any, run_check: Any, expected: int, transport: str, lanes: int | None, mts: int, carries: int | None
+) -> None:
+    nvme = a(NvmeControllers, controllers=(a(NvmeController, link_width=lanes, link_mts_max=mts),))
+    disks = a(Disks, disks=(a(Disk, name="nvme0n1", transport=transport),))
+    result = run_check("STO068", rate(a, expected), nvme, disks)
+    assert [finding.message for finding in result.findings] == [
+        f"{HUB} lies on nvme0n1: the link carries at most {carries} MB/s, and provision.toml expects {expected}"
+    ] * (carries is not None)
+    if carries is None:
+        said = f"whether {expected} MB/s are reached is measured by 'provision disk PATH', not by the doctor"
+        assert (result.outcome, result.reason) == ("unknown", said)
+
+
+def test_sto068_counts_the_links_of_an_array_together(a: Any, run_check: Any) -> None:
+    disks = a(Disks, disks=tuple(a(Disk, name=name, transport="sata") for name in ("sda", "sdb")))
+    array = mounted(a, disks=("sda", "sdb"))
+    assert run_check("STO068", rate(a, 1200), disks, array).outcome == "unknown"
+    assert run_check("STO068", rate(a, 1201), disks, array).findings[0].measured["mb_per_s_at_most"] == 1200
+    assert run_check("STO068", rate(a, 1201), disks, mounted(a, disks=("sda", "sdx"))).outcome == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("lanes", "expected", "outcome"), [(1, 7877, "found"), (8, 7877, "unknown"), (None, 7877, "unknown")]
+)
+def test_sto068_takes_the_widest_link_of_nvme(
+    a: Any, run_check: Any, lanes: int | None, expected: int, outcome: str
+) -> None:
+    other = a(NvmeController, name="nvme1", link_width=lanes)
+    nvme = a(NvmeControllers, controllers=(a(NvmeController), other))
+    assert run_check("STO068", rate(a, expected), nvme).outcome == outcome
+
+
+def test_sto068_never_takes_an_expected_rate_for_met(a: Any, run_check: Any) -> None:
+    sata = a(Disks, disks=(a(Disk, name="nvme0n1", transport="sata"),))
+    assert run_check("STO068", rate(a, None), sata).outcome == "skipped"
+    guest = a(System, virtualization="kvm")
+    assert run_check("STO068", rate(a, 9999), sata, guest).outcome == "unknown"
+    for unseen in ({CacheFolders: Absent("none")}, {Disks: Absent("none")}, a(CacheFolders, folders=())):
+        assert run_check("STO068", rate(a, 9999), sata, unseen).outcome == "unknown"
 
 
 def test_a_folder_of_models_that_is_not_there_is_not_judged(a: Any, run_check: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,66 @@ def test_every_format_goes_to_standard_output_and_to_a_file(folder: Path, form: 
     assert shown.stdout == (folder / "out").read_text(encoding="utf-8") != ""
     assert written.stdout == ""
     assert shown.exit_code == written.exit_code
+
+
+H100 = Path(__file__).parents[1] / "machines/gpu-h100.json"
+
+
+@pytest.mark.parametrize(
+    ("model", "code", "outcome"),
+    [
+        ("name = 'R1-Distill-Llama-70B'", "MEM030", "found"),
+        ("name = 'R1-Distill-Qwen-32B'\nusers = 64\ncontext = 32768", "MEM031", "found"),
+        ("name = 'R1-Distill-Qwen-14B'\nusers = 8\ncontext = 8192", "MEM031", "ok"),
+        ("name = 'Qwen3-8B'\ntp = 3", "MEM032", "found"),
+        ("name = 'Qwen3-8B'\ntp = 2", "MEM033", "found"),
+    ],
+)
+def test_a_planned_model_is_judged_before_it_is_downloaded(folder: Path, model: str, code: str, outcome: str) -> None:
+    (folder / "provision.toml").write_text(f"[model]\n{model}\n")
+    done = doctor("--facts", str(H100), "--select", code, "--format", "json")
+    assert done.exit_code == (1 if outcome == "found" else 0), done.output
+    assert outcomes(done)[code]["outcome"] == outcome
+    page = doctor("--facts", str(H100), "--format", "html")
+    assert "The planned model" in page.stdout
+
+
+@pytest.mark.parametrize(
+    ("model", "code"),
+    [
+        ("name = 'R1-Distill-Llama-70B'\nquantization = 'fp8'\nusers = 9\nkv_cache_dtype = 'fp8'", "MEM031"),
+        ("name = 'R1-Distill-Qwen-32B'\nusers = 64\ncontext = 8192\ngpu_memory_utilization = 0.9", "MEM031"),
+        ("name = 'R1-Distill-Qwen-32B'\nusers = 24\nkv_cache_dtype = 'fp8'", "MEM031"),
+        ("name = 'R1-Distill-Llama-70B'\nengine = 'sglang==0.5.1'", "MEM030"),
+    ],
+)
+def test_the_command_that_the_doctor_names_gives_the_same_answer(folder: Path, model: str, code: str) -> None:
+    """One code, two ways to it: the same bytes in the plan and in the answer of ``provision fit``."""
+    (folder / "provision.toml").write_text(f"[model]\n{model}\n")
+    (finding,) = outcomes(doctor("--facts", str(H100), "--select", code, "--format", "json"))[code]["findings"]
+    asked = CliRunner().invoke(main, [*shlex.split(finding["fix"][0])[1:], "--facts", str(H100), "--json"])
+    assert asked.exit_code in (0, 1), asked.output
+    answer = json.loads(asked.stdout)
+    (folder / "provision.toml").write_text(f"[model]\n{model}\n")
+    card = json.loads(CliRunner().invoke(main, ["plan", "--facts", str(H100), "--json"]).stdout)["gpu_memory"][
+        "serving"
+    ]["card"]
+    assert (answer["gpu_bytes"], answer["usable_bytes"]) == (card["total_bytes"], card["usable_bytes"])
+    assert (answer["weights_bytes"], answer["max_model_len"]) == (card["weights_bytes"], card["tokens"])
+    assert answer["range"]["kv_cache_bytes"] == [card["cache_low_bytes"], card["cache_high_bytes"]]
+
+
+def test_a_planned_model_that_nobody_knows_is_a_bad_input_file(folder: Path) -> None:
+    (folder / "provision.toml").write_text("[model]\nname = 'R1-Distill-Qwen-33B'\n")
+    for command in ("doctor", "plan"):
+        done = CliRunner().invoke(main, [command, "--facts", str(H100)])
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert (
+            "provision.toml: model.name: no published model is called 'R1-Distill-Qwen-33B' (the nearest "
+            in done.stderr
+        )
+        assert "DeepSeek-R1-Distill-Qwen-32B" in done.stderr
+    assert not (folder / ".provision").exists()
 
 
 def test_a_card_that_vanished_fails_and_is_not_skipped(folder: Path) -> None:

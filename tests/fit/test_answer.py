@@ -282,3 +282,34 @@ def test_a_machine_without_a_card_that_can_be_asked_needs_one_named(machine: str
     done = ask("--model", "Qwen/Qwen3-8B", "--facts", str(MACHINES / machine))
     assert done.exit_code == 2
     assert "--gpu" in done.stderr
+
+
+@pytest.mark.parametrize("engine", ["vllm", "vllm==0.11.0"])
+def test_the_engine_is_named_as_it_was_asked_for(engine: str) -> None:
+    assert document("--model", "Qwen/Qwen3-8B", "--gpu", "RTX 4090", "--engine", engine)["engine"] == engine
+
+
+@pytest.mark.parametrize(
+    ("change", "gpu_bytes", "says"),
+    [
+        ({}, 85_027_979_264, ""),
+        (
+            {"name": "Foo 9", "memory_bytes": 20 * GIB},
+            20 * GIB,
+            "",
+        ),  # a name that nobody knows, and the driver's memory
+        ({"mig_mode": True}, 0, "gpu-h100: GPU 0 is divided by MIG"),
+        ({"name": "Foo 9", "memory_bytes": None}, 0, "gpu-h100: Foo 9 is not in the catalogue"),
+    ],
+)
+def test_the_cards_of_a_snapshot_count_as_the_plan_counts_them(
+    tmp_path: Path, change: dict[str, Any], gpu_bytes: int, says: str
+) -> None:
+    facts = json.loads((Path(__file__).parents[1] / "machines/gpu-h100.json").read_text())
+    facts["facts"]["Gpus"]["known"]["gpus"][0] |= change
+    (tmp_path / "facts.json").write_text(json.dumps(facts))
+    done = ask("--model", "Qwen/Qwen3-8B", "--facts", str(tmp_path / "facts.json"), "--json")
+    if says:
+        assert (done.exit_code, done.stdout) == (2, "") and says in done.stderr
+    else:
+        assert (json.loads(done.stdout)["gpu_bytes"], done.exit_code) == (gpu_bytes, 0)

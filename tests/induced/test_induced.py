@@ -139,6 +139,14 @@ def test_an_open_socket_open_evidence_and_a_reboot_that_is_due() -> None:
     assert found["ROL054"] == ("found", ["a reboot is due for linux-image-amd64"])
 
 
+def environment(folder: Path) -> tuple[Path, Path]:
+    """A virtual environment without packages, and the folder for them."""
+    venv = folder / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    (site,) = venv.glob("lib/python3*/site-packages")
+    return venv, site
+
+
 def package(site: Path, name: str, version: str, meta: str = "", tag: str = "py3-none-any") -> None:
     folder = site / f"{name}-{version}.dist-info"
     folder.mkdir(parents=True)
@@ -147,9 +155,7 @@ def package(site: Path, name: str, version: str, meta: str = "", tag: str = "py3
 
 
 def test_an_environment_in_which_nothing_fits(tmp_path: Path) -> None:
-    venv = tmp_path / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
-    (site,) = venv.glob("lib/python3*/site-packages")
+    venv, site = environment(tmp_path)
     linux = "Requires-Dist: triton==3.1.0; platform_system == 'Linux'\nRequires-Dist: nvidia-cudnn-cu12==9.1.0.70"
     package(site, "torch", "2.5.1", linux, "cp27-cp27m-manylinux_2_99_x86_64")
     package(site, "triton", "3.2.0")
@@ -172,9 +178,7 @@ def test_an_environment_in_which_nothing_fits(tmp_path: Path) -> None:
 
 
 def test_an_old_torch_with_a_new_numpy_in_an_environment_that_lost_its_python(tmp_path: Path) -> None:
-    venv = tmp_path / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
-    (site,) = venv.glob("lib/python3*/site-packages")
+    venv, site = environment(tmp_path)
     package(site, "torch", "2.2.2")
     package(site, "numpy", "2.0.0")
     package(site, "flash_attn", "2.5.9+cu12torch2.1cxx11abiTRUE")
@@ -232,9 +236,7 @@ def shared(path: Path, *options: str, needs: tuple[Path, ...] = (), rpath: str =
 
 
 def test_a_torch_whose_libraries_are_shadowed_too_old_or_gone(tmp_path: Path) -> None:
-    venv = tmp_path / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
-    (site,) = venv.glob("lib/python3*/site-packages")
+    venv, site = environment(tmp_path)
     package(site, "torch", "2.5.1")
     package(site, "nvidia_nvjitlink_cu12", "12.4.127")
     package(site, "nvidia_nccl_cu12", "2.21.5")

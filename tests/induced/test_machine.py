@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from .rooms import COVER, ROOT, changes_the_machine, doctor, outcomes
-from .test_induced import controllers_are_ours, group, package, place, shared
+from .test_induced import controllers_are_ours, environment, group, package, place, shared
 
 __all__ = ["group", "place"]  # fixtures
 needs_root = pytest.mark.skipif(
@@ -85,9 +85,7 @@ def test_models_in_a_layer_of_a_container_and_on_a_disk_without_encryption(place
 
 
 def test_a_session_that_keeps_core_dumps_and_secrets(tmp_path: Path) -> None:
-    venv = tmp_path / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
-    (site,) = venv.glob("lib/python3*/site-packages")
+    venv, site = environment(tmp_path)
     package(site, "vllm", "0.11.0")
     package(site, "torch", "2.6.0")
     variables = {"VIRTUAL_ENV": str(venv), "HOME": str(tmp_path), "HF_TOKEN": "not-a-token"}
@@ -140,9 +138,7 @@ def test_a_stub_of_libcuda_on_the_loaders_path(tmp_path: Path) -> None:
 
 def test_a_machine_that_is_not_what_was_expected(tmp_path: Path) -> None:
     (tmp_path / "provision.toml").write_text('[expect]\nmemory_gib = 99999\npython = "3.99"\n')
-    venv = tmp_path / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
-    (site,) = venv.glob("lib/python3*/site-packages")
+    venv, site = environment(tmp_path)
     package(site, "torch", "2.6.0")
     found = doctor("MEM058", "DEP065", cwd=tmp_path, VIRTUAL_ENV=str(venv), HOME=str(tmp_path))
     assert outcomes(found) == {"MEM058": "found", "DEP065": "found"}

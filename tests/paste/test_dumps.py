@@ -17,6 +17,7 @@ from provision.fact import FACTS, NOT_PASTED, Missing, NotKnown, Snapshot
 from provision.facts.cpu import Cpu
 from provision.facts.driver import NvidiaDriver
 from provision.facts.environment import Environment
+from provision.facts.gpu_links import GpuLinks
 from provision.facts.limits import Limits, SharedMemory
 from provision.facts.log import KernelLog, OomKill, Xid
 from provision.facts.pci import NvidiaCards, PciCard
@@ -35,10 +36,6 @@ def driver(version: str) -> NvidiaDriver:
 
 def two(name: str, capability: str, memory: int | None = None) -> tuple[StatedGpu, ...]:
     return tuple(StatedGpu(index=i, name=name, memory_bytes=memory, compute_capability=capability) for i in (0, 1))
-
-
-def link(columns: str, *rows: str) -> dict[str, Any]:
-    return {"topology_columns": tuple(columns.split(", ")), "topology": tuple(tuple(row.split()) for row in rows)}
 
 
 SMI = {"driver_version": "550.54.15", "cuda_api": "12.4"}
@@ -109,11 +106,6 @@ EXPECTED: dict[str, tuple[tuple[str, ...], dict[str, Any], tuple[Any, ...]]] = {
                 ("NCCL_CUMEM_ENABLE", "0"),
                 ("PYTORCH_NVML_BASED_CUDA_CHECK", "1"),
             ),
-            **link(
-                "GPU0, GPU1, CPU Affinity, NUMA Affinity, GPU NUMA ID",
-                "GPU0 X NV18 0-55,112-167 0 N/A",
-                "GPU1 NV18 X 0-55,112-167 0 N/A",
-            ),
         },
         (driver("570.86.15"),),
     ),
@@ -135,11 +127,6 @@ EXPECTED: dict[str, tuple[tuple[str, ...], dict[str, Any], tuple[Any, ...]]] = {
                 ("torchao", "0.7.0"),
                 ("transformers", "4.47.1"),
                 ("triton", "3.1.0"),
-            ),
-            **link(
-                "GPU0, GPU1, CPU Affinity, NUMA Affinity, GPU NUMA ID",
-                "GPU0 X NV12 0-31,64-95 0 N/A",
-                "GPU1 NV12 X 0-31,64-95 0 N/A",
             ),
         },
         (driver("535.161.08"),),
@@ -180,12 +167,7 @@ EXPECTED: dict[str, tuple[tuple[str, ...], dict[str, Any], tuple[Any, ...]]] = {
     ),
     "topo.txt": (
         ("nvidia-smi topo -m",),
-        link(
-            "GPU0, GPU1, NIC0, CPU Affinity, NUMA Affinity, GPU NUMA ID",
-            "GPU0 X PHB SYS 0-15 0 N/A",
-            "GPU1 PHB X SYS 0-15 0 N/A",
-            "NIC0 SYS SYS X",
-        ),
+        {},
         (),
     ),
     "nvcc.txt": (("nvcc --version",), {"toolkit_version": "12.2"}, ()),
@@ -436,6 +418,19 @@ def test_a_clean_dump(name: str) -> None:
     assert sorted(map(repr, whole(read, gpus=False))) == sorted(map(repr, facts))
     lacking = set(FACTS) - {type(fact).__name__ for fact in facts} - {"Stated", "Symptoms", *GPU_FACTS}
     assert {read.facts[name] for name in lacking} == {Missing(NOT_PASTED)}
+
+
+@pytest.mark.parametrize(
+    ("name", "nvlinks", "way"),
+    [
+        ("collect_env_vllm.txt", 18, None),
+        ("collect_env_sglang.txt", 12, None),
+        ("topo.txt", 0, "host bridge"),
+    ],
+)
+def test_the_matrix_of_a_dump_gives_its_pair(name: str, nvlinks: int, way: str | None) -> None:
+    (pair,) = snapshot([(name, (DUMPS / name).read_text())], []).get(GpuLinks).pairs
+    assert (pair.first, pair.second, pair.nvlinks, pair.topology) == (0, 1, nvlinks, way)
 
 
 WIDTH = 100  # of the terminal that wrapped it

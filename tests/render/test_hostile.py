@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from .test_render import HOSTILE
+from .test_render import BUNDLED, HOSTILE
 
 # Where the machine's name is carried, each read back below; nothing else of a spec's free text is rendered.
 CARRIERS = {"manifest.json", "vars.yml"}
@@ -41,6 +42,7 @@ def write_spec(folder: Path, name: str, model: str, label: str) -> None:
 @pytest.mark.parametrize("value", HOSTILE)
 def test_plan_and_render_carry_it_as_data(tmp_path: Path, facts: Path, value: str) -> None:
     hostile = f"{MARK} {value}"
+    shutil.copytree(BUNDLED, tmp_path / hostile)  # a model that is neither published nor there is refused
     write_spec(tmp_path, hostile, hostile, hostile)
     planned = provision(tmp_path, "plan", "--json", "--facts", str(facts))
     assert planned.returncode == 0, planned.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from provision import plan, render, spec
+from provision import plan, render, spec, spec_storage
 from provision.errors import Refused
 
 SPEC = importlib.util.spec_from_file_location("planning", Path(__file__).parents[1] / "test_plan.py")
@@ -21,6 +22,7 @@ planning: Any = importlib.util.module_from_spec(SPEC)
 sys.modules["planning"] = planning
 SPEC.loader.exec_module(planning)
 
+BUNDLED = Path(plan.__file__).parents[1] / "payload/smoke/model"
 HOSTILE = [
     'it\'s "quoted"',
     "{{ 7 * 7 }}",
@@ -84,7 +86,7 @@ def test_a_volume_brings_its_files_and_none_does_not(tmp_path: Path) -> None:
     assert f'ENV{{ID_FS_UUID}}=="{volume.filesystem_uuid}"' in rule and rule.endswith(
         'ATTR{queue/read_ahead_kb}="4096"'
     )
-    alone = made(storage=spec.StorageSpec(disks=("S1",), level="single"))
+    alone = made(storage=spec_storage.StorageSpec(disks=("S1",), level="single"))
     without = {f.destination for f in render.render(alone, tmp_path / "b").files}
     assert "/etc/fstab" in without and not {rules, conf} & without
     assert not {"/etc/fstab", rules, conf} & {f.destination for f in render.render(made(), tmp_path / "c").files}
@@ -94,7 +96,7 @@ def test_a_volume_brings_its_files_and_none_does_not(tmp_path: Path) -> None:
 def test_a_hostile_file_name_of_a_model_comes_out_as_data(tmp_path: Path, value: str) -> None:
     import yaml
 
-    model = spec.PlacedModel(source=f"/m/{value}", sha256={value: "0" * 64}, folder="m")
+    model = spec_storage.PlacedModel(source=f"/m/{value}", sha256={value: "0" * 64}, folder="m")
     render.render(made(storage=dataclasses.replace(planning.VOLUME, model=model)), tmp_path)
 
     class Loader(yaml.SafeLoader):
@@ -109,9 +111,11 @@ def test_a_hostile_file_name_of_a_model_comes_out_as_data(tmp_path: Path, value:
 def test_a_hostile_name_or_label_comes_out_as_data(tmp_path: Path, value: str) -> None:
     import yaml
 
+    folder = tmp_path / "models" / value  # a model that is neither published nor there is refused
+    shutil.copytree(BUNDLED, folder)
     hostile = made(
         machine=spec.MachineSpec(name=value),
-        model=spec.ModelSpec(name=value),
+        model=spec.ModelSpec(name=str(folder)),
         image=spec.ImageSpec(labels={"team": value}),
     )
     render.render(hostile, tmp_path)

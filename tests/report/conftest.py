@@ -26,6 +26,7 @@ from provision.facts.memory import Memory
 from provision.facts.packages import PackageEnvironment, Packages, TorchBuild
 from provision.facts.pci import NvidiaCards, PciCard
 from provision.facts.system import System
+from provision.plan import CardUse, Serving
 from provision.report.formats import Shown
 from provision.report.run import Change, Proof, Run
 
@@ -301,6 +302,50 @@ SERVER = Snapshot(
 )
 
 
+CARD = CardUse(
+    total_bytes=80 * GIB,
+    usable_bytes=74 * GIB,
+    weights_bytes=40 * GIB,
+    cache_bytes=29 * GIB,
+    cache_low_bytes=26 * GIB,
+    cache_high_bytes=31 * GIB,
+    needed_bytes=8 * GIB,
+    least_tokens=32768,
+    users=4,
+    tokens=32768,
+    requests=14.5,
+    parts={
+        "weights": 40 * GIB,
+        "activations": 3 * GIB,
+        "outside torch": GIB,
+        "CUDA graphs": GIB,
+        "KV cache": 29 * GIB,
+        "not used": 6 * GIB,
+    },
+)
+SERVING = Serving(
+    model="deepseek-ai/DeepSeek-R1-Distill-Llama-70B",
+    precision="16 bit",
+    engine="vllm==0.33.0",
+    options=("--tensor-parallel-size", "4", "--max-model-len", "32768"),
+    question=("--model", "deepseek-ai/DeepSeek-R1-Distill-Llama-70B", "--gpus", "4", "--tp", "4"),
+    tp=4,
+    pp=1,
+    dp=1,
+    gpu="NVIDIA H100 80GB HBM3",
+    gpus=7,
+    checkpoint_bytes=131 * GIB,
+    here=False,
+    refused="",
+    fits=True,
+    certain=True,
+    card=CARD,
+    reasons=("on 2 GPUs the cache lacks 2.0 GiB each", "4 GPUs are the fewest that hold it"),
+    instead=(),
+    assumed=("'R1-Distill-Llama-70B' is taken as deepseek-ai/DeepSeek-R1-Distill-Llama-70B",),
+)
+
+
 def run(**overrides: Any) -> Run:
     """A run in which something was found, something repaired, something changed, one proof held and one did not."""
     before = (
@@ -353,6 +398,12 @@ def hostile_run() -> Run:
         directory=HOSTILE,
         about={HOSTILE: HOSTILE},
         facts=Snapshot(HOSTILE, {"Memory": Missing(HOSTILE), "Nouveau": Absent(HOSTILE)}, HOSTILE),
+        serving=dataclasses.replace(
+            SERVING,
+            card=dataclasses.replace(CARD, parts={HOSTILE: 40 * GIB}),
+            **{name: HOSTILE for name in ("model", "precision", "engine", "gpu", "refused")},
+            **{name: (HOSTILE,) for name in ("options", "question", "reasons", "instead", "assumed")},
+        ),
     )
 
 
@@ -367,7 +418,16 @@ def hostile_shown(**overrides: Any) -> Shown:
     run_ = hostile_run()
     results = (*run_.results, Result("STO008", "late", "storage", "error", "disk-full", "ok", waiver=HOSTILE))
     return shown(
-        **({"machine": HOSTILE, "results": results, "causes": run_.causes, "snapshot": run_.facts} | overrides)
+        **(
+            {
+                "machine": HOSTILE,
+                "results": results,
+                "causes": run_.causes,
+                "snapshot": run_.facts,
+                "serving": run_.serving,
+            }
+            | overrides
+        )
     )
 
 
@@ -382,6 +442,7 @@ def sample() -> SimpleNamespace:
         PROOFS=PROOFS,
         FACTS=FACTS,
         SERVER=SERVER,
+        SERVING=SERVING,
         run=run,
         hostile_run=hostile_run,
         shown=shown,

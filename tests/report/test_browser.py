@@ -16,6 +16,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
+from provision.fit import command
+from provision.fit.answer import Answer
 from provision.report import html
 
 AXE = "axe-core@4.14.1"
@@ -53,13 +55,23 @@ def browser(tmp_path_factory: pytest.TempPathFactory, program: Callable[..., str
         opened.quit()
 
 
+def answered() -> Answer:
+    """What ``provision fit`` answers to the question of the README: more is needed than a card has."""
+    return command.run(
+        model="R1-Distill-Qwen-32B", gpu="RTX 4090", gpu_memory_gib=None, gpus=2, tp=None, pp=1, dp=1, ep=False,
+        engine="vllm", quantization=None, dtype=None, users=8,
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def pages(sample: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The pages as files, by kind."""
     folder = tmp_path_factory.mktemp("pages")
     shown = {
         "doctor": html.diagnosis(sample.shown(snapshot=sample.SERVER)),
-        "run": html.page(sample.run(facts=sample.SERVER)),
+        "served": html.diagnosis(sample.shown(snapshot=sample.SERVER, serving=sample.SERVING)),
+        "run": html.page(sample.run(facts=sample.SERVER, serving=sample.SERVING)),
+        "fit": html.fit(answered()),
         "hostile": html.diagnosis(sample.hostile_shown()),
         "nothing": html.diagnosis(sample.shown(results=(), causes=(), snapshot=None)),
     }
@@ -91,7 +103,7 @@ def violations(browser: webdriver.Chrome, axe: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("media", "scheme"), [("screen", "light"), ("screen", "dark"), ("print", "light")])
-@pytest.mark.parametrize("kind", ["doctor", "run", "hostile", "nothing"])
+@pytest.mark.parametrize("kind", ["doctor", "served", "run", "fit", "hostile", "nothing"])
 def test_axe_finds_nothing_serious(
     browser: webdriver.Chrome, pages: dict[str, str], axe: str, kind: str, media: str, scheme: str
 ) -> None:
@@ -109,7 +121,7 @@ def test_axe_does_find_what_is_wrong(browser: webdriver.Chrome, pages: dict[str,
     assert {line.split(":")[0] for line in found} >= {"color-contrast", "html-has-lang", "label-title-only"}
 
 
-@pytest.mark.parametrize("kind", ["doctor", "run", "hostile"])
+@pytest.mark.parametrize("kind", ["doctor", "served", "run", "fit", "hostile"])
 def test_no_request_leaves_the_page_and_nothing_is_refused_or_logged(
     browser: webdriver.Chrome, pages: dict[str, str], kind: str
 ) -> None:
@@ -215,9 +227,10 @@ def test_the_search_finds_what_is_folded_and_gives_the_page_back(
     assert browser.find_element(By.ID, "found").text.startswith("0 of ")
 
 
-def test_every_entry_can_be_found_by_the_search(browser: webdriver.Chrome, pages: dict[str, str]) -> None:
+@pytest.mark.parametrize("kind", ["doctor", "served", "fit"])
+def test_every_entry_can_be_found_by_the_search(browser: webdriver.Chrome, pages: dict[str, str], kind: str) -> None:
     """Every text that the page shows under its header stands in something that the search can find or is its frame."""
-    opened(browser, pages["doctor"])
+    opened(browser, pages[kind])
     script = (
         "return [...document.querySelectorAll('main td, main dd, main li, main pre')]"
         ".filter((e) => !e.closest('[data-item]')).map((e) => e.textContent)"
@@ -245,13 +258,41 @@ def test_print_holds_what_is_folded_and_no_search(browser: webdriver.Chrome, pag
     assert pdf.startswith(b"%PDF") and pdf.count(b"/Type /Page\n") >= 3
 
 
+def test_the_bar_of_a_planned_gpu_is_drawn_from_end_to_end(browser: webdriver.Chrome, pages: dict[str, str]) -> None:
+    """On the screen and on paper: pieces in their own colours, one behind the other, and the same in a table below."""
+    for media in ("screen", "print"):
+        opened(browser, pages["served"], media=media)
+        bars = browser.find_elements(By.CSS_SELECTOR, "svg.use")
+        assert len(bars) == 5
+        for bar in bars:
+            whole = bar.rect
+            pieces = bar.find_elements(By.CSS_SELECTOR, "rect:not(.all)")
+            widths = [piece.rect["width"] for piece in pieces]
+            assert whole["width"] > 100 and whole["height"] >= 12
+            assert sum(widths) == pytest.approx(whole["width"], abs=12)  # the edges of six pieces
+            assert widths[0] == pytest.approx(whole["width"] / 2, abs=3)  # weights, 40 of 80 GiB
+            fills = [piece.value_of_css_property("fill") for piece in pieces]
+            assert len(set(fills)) == len(fills) == 6 and "rgb(0, 0, 0)" not in fills  # black: what has no rule
+        rows = browser.find_elements(By.CSS_SELECTOR, "svg.use + table tbody tr")
+        assert [row.text.split()[0] for row in rows] == ["weights", "activations", "outside", "CUDA", "KV", "not"]
+
+
+def test_what_is_pasted_can_be_reached_by_keyboard(browser: webdriver.Chrome, pages: dict[str, str]) -> None:
+    opened(browser, pages["served"])
+    stops: list[str] = []
+    for _ in range(60):
+        press(browser, Keys.TAB)
+        stops.append(focused(browser).text)
+    assert "--tensor-parallel-size 4 --max-model-len 32768" in stops
+
+
 @pytest.mark.parametrize("width", [320, 1280])
 def test_it_never_scrolls_sideways(browser: webdriver.Chrome, pages: dict[str, str], width: int) -> None:
     """320 CSS pixels: WCAG 2.2, success criterion 1.4.10 (reflow)."""
     metrics: dict[str, Any] = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     try:
-        for kind in ("doctor", "run", "hostile"):
+        for kind in ("doctor", "served", "run", "fit", "hostile"):
             opened(browser, pages[kind])
             browser.execute_script("for (const d of document.querySelectorAll('details')) d.open = true;")
             assert browser.execute_script("return document.documentElement.scrollWidth") <= width

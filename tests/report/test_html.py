@@ -8,20 +8,25 @@ import hashlib
 import itertools
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from provision import cause
+from provision.cli import main
 from provision.fact import Missing, NotKnown, Snapshot
 from provision.facts.disks import Disk, Transport
-from provision.report import html
+from provision.report import html, use
 from provision.report import map as machine_map
 from provision.report.layout import clean
 
+GIB = 1 << 30
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 CONTRAST = 4.5  # WCAG 2.2, success criterion 1.4.3 (AA), text of ordinary size
+DRAWN = 3.0  # success criterion 1.4.11 (AA), parts of a drawing
 
 
 class Reader(HTMLParser):
@@ -60,8 +65,8 @@ class Reader(HTMLParser):
 def both(request: pytest.FixtureRequest, sample: SimpleNamespace) -> str:
     """Each of the two pages, of a server with eight cards."""
     if request.param == "run":
-        return html.page(sample.run(facts=sample.SERVER))
-    return html.diagnosis(sample.shown(snapshot=sample.SERVER))
+        return html.page(sample.run(facts=sample.SERVER, serving=sample.SERVING))
+    return html.diagnosis(sample.shown(snapshot=sample.SERVER, serving=sample.SERVING))
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +160,9 @@ def test_landmarks_and_language(both: str) -> None:
     assert {a["href"] for a in reader.tags("a")} == {f"#{i}" for i in headings | {"main"}}
     assert {s["aria-labelledby"] for s in reader.tags("section")} <= headings
     assert reader.tags("a")[0] == {"class": "skip", "href": "#main"}
-    assert all(svg["role"] == "img" and svg["aria-label"] for svg in reader.tags("svg"))
+    drawn = [svg for svg in reader.tags("svg") if svg["class"] != "swatch"]  # which stands beside its name
+    assert all(svg["role"] == "img" and svg["aria-label"] for svg in drawn)
+    assert {svg["aria-hidden"] for svg in reader.tags("svg") if svg["class"] == "swatch"} == {"true"}
 
 
 def test_headings_go_down_one_at_a_time(both: str) -> None:
@@ -204,6 +211,8 @@ def test_every_text_stands_out_in_light_dark_and_print(both: str) -> None:
         for text in ("text", "quiet", "good", "bad", "warn", "link"):
             assert contrast(colors[text], colors["page"]) >= CONTRAST, (text, colors)
         assert contrast(colors["text"], colors["inset"]) >= CONTRAST
+        for drawn in ("weights", "work", "outside", "graphs", "cache"):
+            assert contrast(colors[drawn], colors["page"]) >= DRAWN, (drawn, colors)
 
 
 def test_colors_are_only_the_named_ones(page: str) -> None:
@@ -282,6 +291,91 @@ def test_the_map_shows_every_card_its_link_and_its_memory(sample: SimpleNamespac
     lanes = [svg["aria-label"] for svg in reader.tags("svg") if svg["class"] == "lanes"]
     assert lanes == ["16 of 16 lanes in use", "8 of 16 lanes in use", *["16 of 16 lanes in use"] * 6]
     assert len([line for line in reader.tags("line") if line.get("class") == "off"]) == 8
+
+
+def test_the_map_shows_where_the_memory_of_every_planned_gpu_would_go(both: str) -> None:
+    reader = Reader(both)
+    said = " ".join(reader.said.split())
+    for expected in (
+        "The planned model deepseek-ai/DeepSeek-R1-Distill-Llama-70B: fits",
+        "GPUs 4 of 7, tensor parallel 4",
+        "cache holds 14.5 requests of 32,768 tokens",
+        "4 GPUs are the fewest that hold it",
+        "--tensor-parallel-size 4 --max-model-len 32768",
+        "Where the memory of each of 4 GPUs would go",
+        "weights 40 GiB 50% activations 3 GiB 4% outside torch 1 GiB 1% CUDA graphs 1 GiB 1% KV cache 29 GiB 36%",
+        "not used 6 GiB 8%",
+        "assumed 'R1-Distill-Llama-70B' is taken as",
+    ):
+        assert expected in said, expected
+    bars = [svg for svg in reader.tags("svg") if svg["class"] == "use"]
+    assert len(bars) == 5  # in the cells of GPUs 0 to 3, and above the table
+    assert {bar["role"] for bar in bars} == {"img"}
+    assert {bar["aria-label"] for bar in bars} == {
+        "of 80 GiB: weights 40 GiB, activations 3 GiB, outside torch 1 GiB, CUDA graphs 1 GiB, KV cache 29 GiB, "
+        "not used 6 GiB"
+    }
+    cells = both[both.index('aria-label="GPUs"') : both.index("The planned model")].split("<li ")[1:]
+    drawn = ["GPU " + re.findall(r"GPU (\d)", cell)[0] for cell in cells if 'class="use"' in cell]
+    assert drawn == [f"GPU {index}" for index in range(4)]
+
+
+def test_without_a_planned_model_the_map_is_as_it_was(sample: SimpleNamespace) -> None:
+    page = html.diagnosis(sample.shown(snapshot=sample.SERVER))
+    assert 'class="use"' not in page and "The planned model" not in page
+
+
+def test_a_drawing_ends_where_the_card_does() -> None:
+    whole = use.picture(100, {"weights": 60, "KV cache": 30, "CUDA graphs": 0, "not used": 10})
+    assert [(one.name, one.kind, one.start, one.width) for one in whole.pieces] == [
+        ("weights", "part0", 0, 600),
+        ("KV cache", "part1", 600, 300),
+        ("not used", "spare", 900, 100),
+    ]
+    assert whole.end == use.WIDTH
+    over = use.picture(100 * GIB, {"weights": 150 * GIB, "activations": 50 * GIB, "not used": 0})
+    assert (over.end, sum(one.width for one in over.pieces)) == (500, 1000)
+    assert over.label == "of 100 GiB: weights 150 GiB, activations 50 GiB; 100 GiB more than it has"
+    assert [one.share for one in over.pieces] == ["150%", "50%"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "state"),
+    [
+        ({}, "fits", "good"),
+        ({"certain": False}, "probably fits", "warning"),
+        ({"fits": False, "certain": False}, "probably does not fit", "warning"),
+        ({"fits": False}, "does not fit", "bad"),
+        ({"fits": False, "refused": "tp 3: 64 heads", "card": None}, "cannot be divided", "bad"),
+    ],
+)
+def test_the_verdict_of_the_planned_model_has_its_colour(
+    sample: SimpleNamespace, changes: dict[str, Any], verdict: str, state: str
+) -> None:
+    serving = dataclasses.replace(sample.SERVING, **changes)
+    page = html.diagnosis(sample.shown(snapshot=sample.SERVER, serving=serving))
+    assert f'<h4>{serving.model}: <span class="{state}">{verdict}</span></h4>' in page
+    assert ("--tensor-parallel-size" in page) is serving.fits  # options of what does not start are not for pasting
+    assert ('class="use"' in page) is (serving.card is not None)
+    assert ("<li>tp 3: 64 heads</li>" in page) is bool(serving.refused)
+
+
+def test_the_answer_of_fit_is_a_page_with_the_same_picture(tmp_path: Path) -> None:
+    asked = ["fit", "--model", "R1-Distill-Qwen-32B", "--gpu", "RTX 4090", "--gpus", "2", "--users", "8"]
+    written = tmp_path / "answer.html"
+    done = CliRunner().invoke(main, [*asked, "--html", str(written)])
+    assert (done.exit_code, done.stdout) == (1, CliRunner().invoke(main, asked).stdout)
+    reader = Reader(written.read_text())
+    said = " ".join(reader.said.split())
+    assert "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B: does not fit" in said
+    assert "instead weights in awq" in said and "weights 30.5 GiB 130%" in said
+    (bar,) = [svg for svg in reader.tags("svg") if svg["class"] == "use"]
+    assert "GiB more than it has" in str(bar["aria-label"])
+    assert "Skip to the answer" in said
+    fits = CliRunner().invoke(main, [*asked[:-2], "--quantization", "awq", "--html", str(written)])
+    assert fits.exit_code == 0
+    assert "--tensor-parallel-size 2" in written.read_text()
+    assert "cache holds" in written.read_text()
 
 
 def test_the_map_shows_how_the_gpus_reach_each_other(sample: SimpleNamespace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import textwrap
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,14 +21,7 @@ from provision.report.run import Run
 from provision.undo import Undone
 
 LINE = {name: cause.table()[name].line for name in ("driver-too-old-for-cuda", "slow-storage")}
-
-
-def test_doctor_is_causes_first_counts_last(sample: SimpleNamespace) -> None:
-    assert (
-        text.doctor("gpu-07", sample.RESULTS, sample.CAUSES)
-        == f"""\
-gpu-07: 2 causes: 1 error, 1 warning
-
+FOUND = f"""\
 error: driver-too-old-for-cuda [CUD003]
   {LINE["driver-too-old-for-cuda"]}
   because     driver 525.147 gives CUDA 12.0; torch 2.13.0 needs 580.65
@@ -46,7 +40,16 @@ could not look
 
 crashed: ISO001 engine-exposed: KeyError: 'x'
 accepted: STO005 scratch: reviewed 2026-11-24
-1 ok, 2 found, 3 unknown, 1 skipped, 1 crashed, 1 accepted
+"""
+
+
+def test_doctor_is_causes_first_counts_last(sample: SimpleNamespace) -> None:
+    assert (
+        text.doctor("gpu-07", sample.RESULTS, sample.CAUSES)
+        == f"""\
+gpu-07: 2 causes: 1 error, 1 warning
+
+{FOUND}1 ok, 2 found, 3 unknown, 1 skipped, 1 crashed, 1 accepted
 """
     )
 
@@ -133,25 +136,7 @@ gpu-07: NOT DONE: 1 proof of 2 not proved, 1 error left
 
 found
   put right: disk-full: {line} [STO001]
-  error: driver-too-old-for-cuda [CUD003]
-    {LINE["driver-too-old-for-cuda"]}
-    because     driver 525.147 gives CUDA 12.0; torch 2.13.0 needs 580.65
-    fix         provision lock smoke-cu126
-                or: install driver 580
-
-  warning: slow-storage (possible) [STO004]
-    {LINE["slow-storage"]}
-    because     /srv lies on sda, a rotating disk
-    fix         move it
-    tell apart  provision disk /srv
-
-  could not look
-    permission denied: MEM001, MEM002
-    no answer in 2 s: CUD007
-
-  crashed: ISO001 engine-exposed: KeyError: 'x'
-  accepted: STO005 scratch: reviewed 2026-11-24
-
+{textwrap.indent(FOUND, "  ")}
 changed: 2 of 3 managed things
   package  docker.io               installed
   file     /etc/docker/daemon.json  written

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -122,11 +121,6 @@ class Session:
 
             self._tokenizer = AutoTokenizer.from_pretrained(self.model_folder, local_files_only=True)
         return self._tokenizer
-
-    def drop(self) -> None:
-        """Let go of the shared models."""
-        self._loaded.clear()
-        gc.collect()
 
     @staticmethod
     def _import_libraries() -> None:
