@@ -40,7 +40,7 @@ def _device(contents: DiskContents, volume: Volume) -> str | None:
     return next((one.name for one in carriers if one.filesystem_uuid == volume.filesystem_uuid), None)
 
 
-@check("STO080", ERROR, cause="planned-disk-missing")
+@check("STO110", ERROR, cause="planned-disk-missing")
 def planned_disk_missing(contents: DiskContents | Absent | Missing, plan: Storage) -> Iterator[Finding]:
     """A disk that the plan names is not here.
 
@@ -66,7 +66,7 @@ def planned_disk_missing(contents: DiskContents | Absent | Missing, plan: Storag
             )
 
 
-@check("STO081", ERROR, cause="planned-disk-not-free")
+@check("STO111", ERROR, cause="planned-disk-not-free")
 def planned_disk_holds_something_else(contents: DiskContents | Absent | Missing, plan: Storage) -> Iterator[Finding]:
     """A disk that the plan names holds something that the plan did not put there.
 
@@ -98,7 +98,7 @@ def planned_disk_holds_something_else(contents: DiskContents | Absent | Missing,
         raise Missing(f"what {listed(blind)} holds cannot be seen without root")
 
 
-@check("STO082", ERROR, cause="planned-volume-not-there")
+@check("STO112", ERROR, cause="planned-volume-not-there")
 def planned_array_not_whole(contents: DiskContents | Absent | Missing, plan: Storage) -> Iterator[Finding]:
     """The planned RAID 0 is not running with all of its disks.
 
@@ -135,7 +135,7 @@ def planned_array_not_whole(contents: DiskContents | Absent | Missing, plan: Sto
         )
 
 
-@check("STO083", ERROR, cause="planned-volume-not-there")
+@check("STO113", ERROR, cause="planned-volume-not-there")
 def planned_mount_missing(
     contents: DiskContents | Absent | Missing, mounts: Mounts, plan: Storage
 ) -> Iterator[Finding]:
@@ -169,7 +169,7 @@ def planned_mount_missing(
     )
 
 
-@check("STO084", WARNING, cause="slow-storage")
+@check("STO114", WARNING, cause="slow-storage")
 def planned_read_ahead_differs(
     contents: DiskContents | Absent | Missing, queues: BlockQueues | Absent | Missing, plan: Storage
 ) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""STO080 to STO084: the planned volume, on both sides."""
+"""STO110 to STO114: the planned volume, on both sides."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ VOLUME = Volume(
     model=None,
 )
 SINGLE = dataclasses.replace(VOLUME, disks=("S1",), level="single", array_uuid="")
-CODES = ("STO080", "STO081", "STO082", "STO083", "STO084")
+CODES = ("STO110", "STO111", "STO112", "STO113", "STO114")
 
 
 def disk(number: int, **changes: Any) -> DiskContent:
@@ -93,11 +93,11 @@ def test_no_volume_is_planned(run_check: Any, a: Any, code: str) -> None:
     assert run_check(code, {DiskContents: Absent("lsblk is not installed")}, *around(a, VOLUME)).outcome == "unknown"
 
 
-def test_sto080_names_the_disk_that_is_not_here(say: Any) -> None:
-    (said,) = say("STO080", DiskContents(disks=(disk(1),), arrays=()))
+def test_sto110_names_the_disk_that_is_not_here(say: Any) -> None:
+    (said,) = say("STO110", DiskContents(disks=(disk(1),), arrays=()))
     assert said == "no disk here is S2; the plan's volume needs it"
     by_id = dataclasses.replace(VOLUME, disks=("nvme-MODEL_S1", "S2"))
-    assert say("STO080", volume=by_id) == []
+    assert say("STO110", volume=by_id) == []
 
 
 @pytest.mark.parametrize(
@@ -111,16 +111,16 @@ def test_sto080_names_the_disk_that_is_not_here(say: Any) -> None:
         ({"member_of": FILES, "in_use": ()}, (), "S2 (nvme2n1) holds linux_raid_member on nvme0n1"),
     ],
 )
-def test_sto081_finds_what_is_not_ours(
+def test_sto111_finds_what_is_not_ours(
     say: Any, changes: dict[str, Any], wipe: tuple[str, ...], says: str | None
 ) -> None:
     contents = DiskContents(disks=(disk(1), disk(2, **changes)), arrays=())
-    assert say("STO081", contents, dataclasses.replace(VOLUME, wipe=wipe)) == ([says] if says else [])
+    assert say("STO111", contents, dataclasses.replace(VOLUME, wipe=wipe)) == ([says] if says else [])
 
 
-def test_sto081_empty_as_far_as_nobody_looked_is_not_empty(run_check: Any, a: Any) -> None:
+def test_sto111_empty_as_far_as_nobody_looked_is_not_empty(run_check: Any, a: Any) -> None:
     contents = DiskContents(disks=(disk(1), disk(2, **EMPTY, looked=False)), arrays=())
-    result = run_check("STO081", contents, *around(a, VOLUME))
+    result = run_check("STO111", contents, *around(a, VOLUME))
     assert (result.outcome, result.reason) == ("unknown", "what nvme2n1 holds cannot be seen without root")
 
 
@@ -132,33 +132,33 @@ def test_sto081_empty_as_far_as_nobody_looked_is_not_empty(run_check: Any, a: An
         ((array(members=("nvme1n1",)),), "md0 has 1 member: nvme1n1; the plan is a RAID 0 of 2 disks"),
     ],
 )
-def test_sto082_wants_every_member(say: Any, arrays: Any, says: str) -> None:
-    assert say("STO082", DiskContents(disks=WHOLE.disks, arrays=arrays)) == [says]
+def test_sto112_wants_every_member(say: Any, arrays: Any, says: str) -> None:
+    assert say("STO112", DiskContents(disks=WHOLE.disks, arrays=arrays)) == [says]
 
 
-def test_sto082_is_about_arrays(run_check: Any, a: Any) -> None:
-    assert run_check("STO082", WHOLE, *around(a, SINGLE)).outcome == "skipped"
+def test_sto112_is_about_arrays(run_check: Any, a: Any) -> None:
+    assert run_check("STO112", WHOLE, *around(a, SINGLE)).outcome == "skipped"
 
 
-def test_sto083_wants_the_planned_file_system_at_its_place(say: Any) -> None:
-    assert say("STO083", mount="/srv/other") == [f"nothing is mounted on /srv/models; the plan is xfs {FILES}"]
-    (said,) = say("STO083", disks=("sda",))
+def test_sto113_wants_the_planned_file_system_at_its_place(say: Any) -> None:
+    assert say("STO113", mount="/srv/other") == [f"nothing is mounted on /srv/models; the plan is xfs {FILES}"]
+    (said,) = say("STO113", disks=("sda",))
     assert said == f"/dev/md0 (xfs) is mounted on /srv/models; the plan is xfs {FILES}"
 
 
 @pytest.mark.parametrize(("ahead", "found"), [(4096, 0), (4095, 1), (8192, 1)])
-def test_sto084_compares_the_read_ahead(say: Any, ahead: int, found: int) -> None:
-    assert len(say("STO084", ahead=ahead)) == found
+def test_sto114_compares_the_read_ahead(say: Any, ahead: int, found: int) -> None:
+    assert len(say("STO114", ahead=ahead)) == found
 
 
-def test_sto084_without_a_device_or_a_wish_or_a_look(run_check: Any, a: Any) -> None:
+def test_sto114_without_a_device_or_a_wish_or_a_look(run_check: Any, a: Any) -> None:
     gone = DiskContents(disks=WHOLE.disks, arrays=())
-    assert run_check("STO084", gone, *around(a, VOLUME)).outcome == "skipped"
-    assert run_check("STO084", WHOLE, *around(a, dataclasses.replace(VOLUME, read_ahead_kib=None))).outcome == "skipped"
+    assert run_check("STO114", gone, *around(a, VOLUME)).outcome == "skipped"
+    assert run_check("STO114", WHOLE, *around(a, dataclasses.replace(VOLUME, read_ahead_kib=None))).outcome == "skipped"
     storage, mounts, _ = around(a, VOLUME)
     for unseen, outcome in (
         (Missing("closed"), "unknown"),
         (Absent("none"), "unknown"),
         (BlockQueues(queues=()), "unknown"),
     ):
-        assert run_check("STO084", WHOLE, storage, mounts, {BlockQueues: unseen}).outcome == outcome
+        assert run_check("STO114", WHOLE, storage, mounts, {BlockQueues: unseen}).outcome == outcome

@@ -74,7 +74,7 @@ def outcomes(vm: Any) -> dict[str, tuple[str, list[str]]]:
     return {
         r["code"]: (r["outcome"], [f["message"] for f in r["findings"]])
         for r in judged["results"]
-        if r["code"].startswith("STO08")
+        if r["code"].startswith("STO11")
         or r["outcome"] == "crashed"
         or (r["outcome"] == "found" and r["severity"] == "error")
     }
@@ -107,8 +107,8 @@ def test_a_disk_that_holds_something_is_left_as_it_is(vm: Any) -> None:
     assert 'wipe = ["turning"]' in refused.stderr
     assert vm.run("sha256sum < /dev/sda").stdout == first
     found = outcomes(vm)
-    assert found["STO081"] == ("found", ['turning (sda) holds ext4 "mine" on sda'])
-    assert found["STO080"][0] == "ok" and found["STO082"][0] == found["STO083"][0] == "found"
+    assert found["STO111"] == ("found", ['turning (sda) holds ext4 "mine" on sda'])
+    assert found["STO110"][0] == "ok" and found["STO112"][0] == found["STO113"][0] == "found"
 
 
 def test_the_last_look_refuses_it_too(vm: Any) -> None:
@@ -164,8 +164,8 @@ def test_it_comes_back_with_the_machine_and_the_doctor_is_quiet(vm: Any) -> None
     vm.reboot()
     is_there(vm)
     found = outcomes(vm)
-    assert {code: found[code][0] for code in ("STO080", "STO081", "STO082", "STO083", "STO084")} == dict.fromkeys(
-        ("STO080", "STO081", "STO082", "STO083", "STO084"), "ok"
+    assert {code: found[code][0] for code in ("STO110", "STO111", "STO112", "STO113", "STO114")} == dict.fromkeys(
+        ("STO110", "STO111", "STO112", "STO113", "STO114"), "ok"
     )
     assert not [code for code, (outcome, _) in found.items() if outcome == "crashed"]
 
@@ -181,10 +181,10 @@ def test_planning_and_applying_again_changes_nothing(vm: Any) -> None:
 def test_what_differs_from_the_plan_is_found(vm: Any) -> None:
     vm.run("echo 128 > /sys/block/md127/queue/read_ahead_kb; umount /srv/models")
     found = outcomes(vm)
-    assert found["STO083"][0] == "found" and "nothing is mounted on /srv/models" in found["STO083"][1][0]
-    assert found["STO084"] == ("found", ["md127 is read 128 KiB ahead; the plan is 4096 KiB"])
+    assert found["STO113"][0] == "found" and "nothing is mounted on /srv/models" in found["STO113"][1][0]
+    assert found["STO114"] == ("found", ["md127 is read 128 KiB ahead; the plan is 4096 KiB"])
     vm.run("mdadm --stop /dev/md127")
-    assert outcomes(vm)["STO082"] == ("found", ["no array of that UUID runs; the plan is a RAID 0 of 2 disks"])
+    assert outcomes(vm)["STO112"] == ("found", ["no array of that UUID runs; the plan is a RAID 0 of 2 disks"])
     vm.run("mdadm --assemble --scan && udevadm settle && systemctl start srv-models.mount")
     is_there(vm)
 
