@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from provision import codec, plan, spec, spec_storage
+from provision import codec, plan, spec
 from provision.errors import UsageError
 from provision.fact import Absent, Missing, Snapshot
 from provision.facts.docker import DaemonJson

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from provision import plan, render, spec, spec_storage
+from provision import plan, render, spec
 from provision.errors import Refused
 from provision.spec_storage import PlacedModel, StorageSpec
 
