@@ -167,6 +167,9 @@ class EngineMemory:
     (SGLang): the states get 0.9 of the memory that the token pool gets, 9/19 of what there is.
     ``non_kv``: "peak" = weights + torch's peak over them + memory that is not torch's; "consumed" = memory consumed
     since the start + torch's peak over what it still holds.
+    ``sampling``: top-k and top-p "sort" all logits, or "mask" them where they are. ``kv_type``: a cache of type "auto" is
+    the "model"'s, or what the "checkpoint" of modelopt was quantised for. ``nf4``: bitsandbytes' scales stay quantised
+    ("nested"), or are made float32 while loading ("flat").
     """
 
     engine: str
@@ -179,6 +182,9 @@ class EngineMemory:
     sliding: str | None
     mamba: str | None
     non_kv: str | None
+    sampling: str | None
+    kv_type: str | None
+    nf4: str | None
     reserves: tuple[Reserve, ...]
     layouts: tuple[Layout, ...]  # those that this release has
     blocks: tuple[Block, ...]
@@ -242,6 +248,9 @@ def accounting(engine: str, version: str | None = None) -> EngineMemory:
         sliding=words("sliding"),
         mamba=words("mamba"),
         non_kv=words("non_kv"),
+        sampling=words("sampling"),
+        kv_type=words("kv_type"),
+        nf4=words("nf4"),
         reserves=_current(known.reserve, engine, version),
         layouts=_begun(known.layout, engine, version),
         blocks=_begun(known.block, engine, version),

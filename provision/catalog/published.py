@@ -83,6 +83,24 @@ def row(name: str) -> dict[str, Any]:
     return read
 
 
+def sibling(name: str, ending: str) -> str | None:
+    """The row called ``…-ending`` of the same family as ``name``, the most alike; None where the catalogue has none."""
+    import difflib
+
+    def likeness(other: str) -> float:
+        return difflib.SequenceMatcher(None, name.split("/")[1].lower(), other.split("/")[1].lower()).ratio()
+
+    family = _family(name)
+    ended = [other for other in names() if other.lower().endswith(f"-{ending}")]
+    return next((one for one in sorted(ended, key=likeness, reverse=True) if _family(one) == family), None)
+
+
+def _family(name: str) -> str | None:
+    config = row(name)["config"]
+    kind: str | None = config.get("text_config", {}).get("model_type") or config.get("model_type")
+    return kind
+
+
 def _answer(name: str, asked: model_name.Words, guessed: tuple[str, ...]) -> Published:
     found = row(name)
     return Published(

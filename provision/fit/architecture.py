@@ -29,6 +29,12 @@ _UNGATED = (
     "mpt",
 )
 
+# Image towers whose feed-forward block has a gate (transformers' modelling files).
+_GATED_TOWERS = ("qwen2_5_vl", "pixtral", "gemma4_vision")
+
+# The share of a head that positions turn, where a configuration does not say it (transformers' configuration classes).
+_TURNING = {"qwen3_next": 0.25, "qwen3_5": 0.25, "qwen3_5_moe": 0.25, "glm4_moe": 0.5, "glm4": 0.5, "minimax_m2": 0.5}
+
 # Tokens of the largest image of Qwen2-VL to Qwen3.8: 12,845,056 pixels of 28 x 28 a token, 16,777,216 of 32 x 32
 # (preprocessor_config.json).
 _LARGEST_IMAGE = 16384
@@ -65,6 +71,7 @@ class Attention:
     convolution: int = 0  # width of the short convolution before a state
     state_size: int = 0
     groups: int = 0  # mamba
+    shares_cache: bool = False  # uses the keys and values of a layer before it (Gemma 3n and 4)
 
 
 @record
@@ -95,9 +102,11 @@ class Vision:
     hidden: int
     intermediate: int
     merged: int  # elements that enter the projector for one token
+    mergers: int  # projectors: Qwen3-VL has one more for every layer whose features go deep into the language model
     patch: int  # elements of one patch
     merge: int  # patches on a side that become one token
     tokens: int  # of the largest image
+    matrices: int = 2  # of its feed-forward block: 3 where that has a gate
 
 
 @record
@@ -114,6 +123,8 @@ class Architecture:
     element_bytes: int  # of an unquantised weight
     vision: Vision | None
     streams: int = 1  # residual streams (hyper-connections)
+    layer_inputs: tuple[int, int] = (0, 0)  # a second embedding (Gemma 3n and 4): its vocabulary, elements a layer
+    rotary: int = 0  # elements of the table of sines and cosines that engines keep for every position
 
 
 def architecture(config: dict[str, Any]) -> Architecture:
@@ -146,9 +157,29 @@ def architecture(config: dict[str, Any]) -> Architecture:
                 or "bfloat16"
             )
         ),
-        vision=_vision(config),
+        vision=_vision(config, model_type),
         streams=keys.whole("hc_mult", default=1),
+        layer_inputs=_layer_inputs(keys),
+        rotary=_rotary(keys),
     )
+
+
+def _layer_inputs(keys: Keys) -> tuple[int, int]:
+    each = keys.whole("hidden_size_per_layer_input", default=0)
+    return (keys.whole("vocab_size_per_layer_input", "vocab_size"), each) if each else (0, 0)
+
+
+def _rotary(keys: Keys) -> int:
+    """Of one table, or of two where windowed layers turn at another speed (Gemma 3 and 4)."""
+    positions = keys.whole("max_position_embeddings", "seq_length", default=0)
+    heads = max(keys.whole("num_attention_heads", "n_head", default=1), 1)
+    size = keys.whole("qk_rope_head_dim", "head_dim", default=keys.whole("hidden_size", "n_embd", default=0) // heads)
+    turning = keys.get("rope_parameters")
+    family = _TURNING.get(keys.text("model_type").removesuffix("_text"), 1)
+    part = turning.get("partial_rotary_factor") if isinstance(turning, dict) else None
+    part = keys.get("partial_rotary_factor", family if part is None else part)
+    tables = 2 if keys.get("rope_local_base_freq") or keys.get("global_head_dim") else 1
+    return int(tables * positions * size * (part if isinstance(part, (int, float)) and 0 < part <= 1 else 1))
 
 
 def _type_of(keys: Keys) -> str:
@@ -161,7 +192,7 @@ def _element_bytes(dtype: str) -> int:
     return {"float32": 4, "float": 4, "float64": 8}.get(name, 2)
 
 
-def _vision(config: dict[str, Any]) -> Vision | None:
+def _vision(config: dict[str, Any], model_type: str) -> Vision | None:
     given = config.get("vision_config")
     if not isinstance(given, dict):
         return None
@@ -185,7 +216,9 @@ def _vision(config: dict[str, Any]) -> Vision | None:
         hidden=width,
         intermediate=keys.whole("intermediate_size", default=int(width * float(keys.get("mlp_ratio", 4)))),
         merged=keys.whole("vision_output_dim", default=width * merge * merge),
+        mergers=1 + len(keys.get("deepstack_visual_indexes", ()) or ()),
         merge=merge,
         tokens=tokens,
+        matrices=3 if keys.text("model_type") in _GATED_TOWERS or model_type in _GATED_TOWERS else 2,
         patch=3 * patch * patch * keys.whole("temporal_patch_size", default=1),
     )

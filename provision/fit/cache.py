@@ -40,22 +40,22 @@ class Cache:
     bytes_per_token: float
     block: int  # tokens of a block
     block_bytes: int  # of one block in every layer of its group
-    groups: tuple[tuple[str, int, int], ...]  # (kind, window, groups of layers of that kind)
+    groups: tuple[tuple[str, int, int, int], ...]  # (kind, window, groups of layers of that kind, tokens of its block)
     state_blocks: int  # blocks that a request keeps in each group of states
     batched: int  # tokens of one step, for which a window needs room too
     count: str  # what the engine calls tokens: see ``Accounting``
 
     def request_blocks(self, length: int) -> int:
         """Blocks that one request of ``length`` tokens needs."""
-        whole = math.ceil(length / self.block)
         found = 0
-        for kind, window, groups in self.groups:
+        for kind, window, groups, block in self.groups:
+            whole = math.ceil(length / block)
             if kind == "state":
                 need = self.state_blocks
             elif kind == "sliding":
-                need = min(whole, math.ceil((min(window - 1 + self.batched, length)) / self.block) + 1)
+                need = min(whole, math.ceil((min(window - 1 + self.batched, length)) / block) + 1)
             elif kind == "chunked":
-                need = min(whole, math.ceil(min(window + self.batched, length) / self.block))
+                need = min(whole, math.ceil(min(window + self.batched, length) / block))
             else:
                 need = whole
             found += groups * need
@@ -71,7 +71,7 @@ class Cache:
     def tokens(self, pool: int, length: int) -> int:
         """Tokens that ``pool`` bytes hold, as the engine prints them for requests of ``length`` tokens."""
         blocks = self.blocks(pool)
-        groups = sum(count for _, _, count in self.groups)
+        groups = sum(count for _, _, count, _ in self.groups)
         if self.count in ("pool", "blocks") or (groups == 1 and self.groups[0][0] == "full"):
             return blocks * self.block
         if self.count == "concurrency":
@@ -115,7 +115,7 @@ def token_bytes(one: Attention, tp: int, element: float) -> float:
         # DeepSeek-V4-Flash print 20.43 requests of 1M tokens (vllm recipes issue 762), this gives 21.
         index = one.index_size + _INDEX_SCALE if one.ratio == 4 else 0
         return (_V4_STATE + index) / 4 if one.ratio else 0.0
-    if one.kind in ("linear", "mamba", "none"):
+    if one.kind in ("linear", "mamba", "none") or one.shares_cache:
         return 0.0
     return math.ceil(one.kv_heads / tp) * (one.head_size + one.value_size) * element
 
@@ -163,7 +163,7 @@ def cache(
             bytes_per_token=growing,
             block=engine.block,
             block_bytes=max(round(sum(sizes) * engine.block), 1),
-            groups=((kind, window, 1),),
+            groups=((kind, window, 1, engine.block),),
             state_blocks=0,
             batched=batched,
             count=engine.count,
@@ -177,9 +177,13 @@ def cache(
     page = math.ceil(block * largest) if largest else max(states)
     counts = [len(sizes) for sizes in kinds.values()] + ([len(states)] if states else [])
     size = max(counts) if max(counts) < min(counts) * 1.25 else min(counts)
-    groups = [(kind, window, math.ceil(len(sizes) / size)) for (kind, window), sizes in kinds.items()]
+    # All blocks have one size in bytes: layers with smaller tokens get blocks of more of them (Gemma 4's full layers 32).
+    groups = [
+        (kind, window, math.ceil(len(sizes) / size), block * max(int(largest // max(sizes)), 1))
+        for (kind, window), sizes in kinds.items()
+    ]
     if states:
-        groups.append(("state", 0, math.ceil(len(states) / size)))
+        groups.append(("state", 0, math.ceil(len(states) / size), block))
     return Cache(
         bytes_per_token=growing,
         block=block,
@@ -202,7 +206,7 @@ def _pool(kinds: dict[tuple[str, int], list[float]], states: bool, growing: floa
         bytes_per_token=growing or cell,
         block=1,
         block_bytes=max(round(cell), 1),
-        groups=(("full", 0, 1),),
+        groups=(("full", 0, 1, 1),),
         state_blocks=0,
         batched=batched,
         count="pool",

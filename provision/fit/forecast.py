@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from provision.fit.accounting import Accounting
 from provision.fit.architecture import Architecture
 from provision.fit.cache import Cache, cache
 from provision.fit.parallel import Parallel, per_gpu
-from provision.fit.precision import Precision
+from provision.fit.precision import PRECISIONS, Precision
 from provision.fit.weights import Weight
 from provision.fit.working import Range, activation, graphs, non_torch
 from provision.record import record
@@ -67,38 +69,48 @@ def forecast(
     """Divide the card. ``weights_bytes`` per GPU where a checkpoint was read; by arithmetic otherwise."""
     seqs = asked.seqs or engine.seqs
     batched = asked.batched or engine.batched
-    held = (
-        weights_bytes
-        if weights_bytes is not None
-        else per_gpu(
-            model, listed, precision, asked.parallel, drafts=asked.drafts > 0, shared_whole=engine.shared_whole
+    precision = _held_as(precision, engine)
+    held = weights_bytes
+    if held is None:
+        held = per_gpu(
+            model,
+            listed,
+            precision,
+            asked.parallel,
+            drafts=asked.drafts > 0,
+            shared_whole=engine.shared_whole,
+            counted=engine.counted,
         )
-    )
+    if engine.counted != "tensors":
+        held += 2 * model.rotary
     active = (
-        activation(model, asked.parallel, batched=batched, seqs=seqs)
+        activation(model, asked.parallel, engine, batched=batched, seqs=seqs)
         if asked.activation_gib is None
         else Range.given(asked.activation_gib)
     )
-    outside = non_torch(asked.parallel) if asked.non_torch_gib is None else Range.given(asked.non_torch_gib)
-    captured = graphs(model, len(engine.captured)) if asked.graph_gib is None else Range.given(asked.graph_gib)
+    outside = non_torch(asked.parallel, engine) if asked.non_torch_gib is None else Range.given(asked.non_torch_gib)
+    captured = (
+        graphs(model, asked.parallel, engine, batched) if asked.graph_gib is None else Range.given(asked.graph_gib)
+    )
     if asked.eager:
         captured = Range.given(0)
     share = asked.utilization if asked.utilization is not None else engine.utilization
-    usable = int((asked.card_bytes - (SGLANG_CONTEXT_BYTES if engine.static else 0)) * share)
+    usable = int((asked.card_bytes - engine.context_bytes) * share)
     counted = captured if engine.graphs else Range.given(0)
     if engine.static:  # the rest of the card is for these
         active = outside = counted = Range.given(0)
     pool = usable - held - active.likely - outside.likely - counted.likely
     low = usable - int(held * 1.01) - active.high - outside.high - counted.high
     high = usable - int(held * 0.99) - active.low - outside.low - counted.low
-    kept = cache(model, asked.parallel, asked.kv_dtype, engine, batched=batched, drafts=asked.drafts)
+    kv_dtype = asked.kv_dtype
+    if kv_dtype == "auto" and precision.cache and engine.asks_checkpoint:
+        kv_dtype = precision.cache
+    kept = cache(model, asked.parallel, kv_dtype, engine, batched=batched, drafts=asked.drafts)
     context = model.context or asked.length or 4096
     longest = kept.longest(pool // (asked.users or 1), max(context, asked.length or 0))
     length = asked.length or min(context, max(longest, 1))
     enough = asked.length or min(context, LEAST_CONTEXT)
-    too_many = (
-        any(kind == "state" for kind, _, _ in kept.groups) and kept.blocks(pool) < seqs and asked.seqs is not None
-    )
+    too_many = any(group[0] == "state" for group in kept.groups) and kept.blocks(pool) < seqs and asked.seqs is not None
     return Forecast(
         weights_bytes=held,
         activation=active,
@@ -122,8 +134,16 @@ def forecast(
     )
 
 
-# SGLang takes its share of what is free before it loads: sglang issue 4826 shows 139.21 of an H200's 139.81 GiB.
-SGLANG_CONTEXT_BYTES = int(0.6 * 2**30)
+def _held_as(precision: Precision, engine: Accounting) -> Precision:
+    """``precision`` as this engine holds it on this card."""
+    if engine.marlin and precision.pads:
+        return dataclasses.replace(precision, pads=128)
+    if precision.name.startswith("bnb-nf4") and engine.engine == "vllm":
+        like = PRECISIONS["bnb-nf4-double" if engine.nested_nf4 else "bnb-nf4"]
+        return dataclasses.replace(precision, per_group=like.per_group)
+    return precision
+
+
 LEAST_CONTEXT = (
     2048  # tokens: a shorter context serves no conversation, so a card that holds only that does not hold the model
 )

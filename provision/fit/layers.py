@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from provision.errors import UsageError
@@ -47,7 +48,7 @@ def layers(keys: Keys, model_type: str, count: int, hidden: int, *, gated: bool)
     return tuple(
         Layer(
             attention=_attention(keys, model_type, hidden, "cross" if at in cross else kinds[at], at),
-            feed_forward=_feed_forward(keys, hidden, experts=_has_experts(keys, at), gated=gated),
+            feed_forward=_block(keys, hidden, at, experts=_has_experts(keys, at), gated=gated),
         )
         for at in range(count)
     )
@@ -137,7 +138,24 @@ def _attention(keys: Keys, model_type: str, hidden: int, kind: str, at: int) -> 
     if kind == "mamba":
         return _mamba(keys, hidden)
     window = keys.whole("attention_chunk_size" if kind == "chunked" else "sliding_window", default=0)
-    return _grouped(keys, model_type, hidden, kind, 0 if kind in ("full", "cross") else window)
+    made = _grouped(keys, model_type, hidden, kind, 0 if kind in ("full", "cross") else window)
+    return _gemma(keys, made, at) if model_type.startswith(("gemma3n", "gemma4")) else made
+
+
+def _gemma(keys: Keys, made: Attention, at: int) -> Attention:
+    """Gemma 4's full layers have heads of their own size and number; the last layers may share an earlier one's cache.
+
+    Where keys serve as values (attention_k_eq_v), engines still hold the matrix twice and cache both.
+    """
+    size = keys.whole("global_head_dim", default=made.head_size) if made.kind == "full" else made.head_size
+    own = made.kind == "full" and bool(keys.get("attention_k_eq_v"))
+    return dataclasses.replace(
+        made,
+        head_size=size,
+        value_size=size,
+        kv_heads=keys.whole("num_global_key_value_heads", default=made.kv_heads) if own else made.kv_heads,
+        shares_cache=at >= keys.whole("num_hidden_layers") - keys.whole("num_kv_shared_layers", default=0),
+    )
 
 
 def _grouped(keys: Keys, model_type: str, hidden: int, kind: Any, window: int, kv_heads: int = 0) -> Attention:
@@ -213,6 +231,16 @@ def _has_experts(keys: Keys, at: int) -> bool:
     if step > 1:
         return (at + 1) % step == 0
     return not isinstance(often, int) or often <= 1 or at % often == 0
+
+
+def _block(keys: Keys, hidden: int, at: int, *, experts: bool, gated: bool) -> FeedForward:
+    found = _feed_forward(keys, hidden, experts=experts, gated=gated)
+    if experts and keys.get("enable_moe_block"):  # Gemma 4: a dense block beside the experts
+        return dataclasses.replace(found, size=keys.whole("intermediate_size"))
+    shared = keys.whole("num_kv_shared_layers", default=0)
+    if keys.get("use_double_wide_mlp") and at >= keys.whole("num_hidden_layers") - shared:
+        return dataclasses.replace(found, size=2 * found.size)
+    return found
 
 
 def _feed_forward(keys: Keys, hidden: int, *, experts: bool, gated: bool) -> FeedForward:

@@ -22,7 +22,7 @@ def checkpoint_bytes(name: str, quantization: str | None = None) -> int:
     if row.safetensors_bytes and row.quantization is None and quantization is None:
         return row.safetensors_bytes
     model = question.model(name, quantization, None)
-    stored = PRECISIONS["none"] if model.precision.load else dataclasses.replace(model.precision, pads=False)
+    stored = PRECISIONS["none"] if model.precision.load else dataclasses.replace(model.precision, pads=0)
     held = (weight_bytes(one, stored, model.shapes.element_bytes) for one in model.listed if not one.derived)
     return round(sum(held)) + _copies(model.shapes)
 

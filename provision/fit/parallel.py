@@ -13,10 +13,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from provision.errors import UsageError
+from provision.fit.allocator import Counted, added
 from provision.fit.architecture import Architecture
 from provision.fit.precision import Precision, weight_bytes
 from provision.fit.weights import BACK, FRONT, Weight
 from provision.record import record
+
+_ONE_TENSOR = ("self_attn.q_proj", "self_attn.k_proj")  # engines join the matrices of query, key and value
 
 
 @record
@@ -97,20 +100,27 @@ def per_gpu(
     *,
     drafts: bool = False,
     shared_whole: bool = False,
+    counted: Counted = "tensors",
 ) -> int:
     """Bytes of weights on the fullest GPU. ``drafts``: the layers of multi-token prediction are loaded too.
 
-    ``shared_whole``: shared experts are whole on every GPU.
+    ``shared_whole``: shared experts are whole on every GPU. ``counted``: with what torch's allocator adds to them.
     """
     element = model.element_bytes
     parts = stages(len(model.layers), parallel.pp)
     by_layer: dict[int, float] = {}
+    tensors: dict[tuple[int, str], float] = {}
     for one in listed:
         if one.draft and not drafts:
             continue
         piece = one if shared_whole and one.kind == "shared" else share(one, parallel)
         held = weight_bytes(piece, precision, element)
         by_layer[one.layer] = by_layer.get(one.layer, 0.0) + held
+        if counted != "tensors" and one.kind != "vision":
+            tensor = "qkv" if one.module in _ONE_TENSOR else f"{one.module} {len(tensors)}"
+            tensors[one.layer, tensor] = tensors.get((one.layer, tensor), 0.0) + held
+    for (layer, _), size in tensors.items():
+        by_layer[layer] += added(size, counted)
     totals = []
     for stage, part in enumerate(parts):
         held = sum(by_layer.get(at, 0.0) for at in part)

@@ -2,8 +2,9 @@
 
 Sources of the layouts, read 2026-11-23: bitsandbytes 0.50 (LLM.int8: a float32 maximum per row; NF4: one per block of 64,
 with double quantisation as 8 bit and a float32 per 256 blocks); DeepSeek-V3 README_WEIGHTS (FP8: a float32 per
-128 x 128); GPTQ and AWQ (a 16-bit scale and a packed zero per group); gguf 0.19 (block sizes); OCP MX (a byte per
-32); NVFP4 (an FP8 scale per 16 and a float32 per tensor).
+128 x 128); GPTQ and AWQ (a 16-bit scale per group, AWQ also a packed zero; GPTQ's symmetric files have zeros too, which
+Marlin drops: Qwen2.5-7B prints 5.2045 GiB and Phi-4 8.5107, which would be 0.02 and 0.05 more with them); gguf 0.19 (block
+sizes); OCP MX (a byte per 32); NVFP4 (an FP8 scale per 16 and a float32 per tensor).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 from typing import Any
 
 from provision.errors import UsageError
+from provision.fit import modules
 from provision.fit.weights import Weight
 from provision.record import record
 
@@ -34,11 +36,10 @@ class Precision:
     per_tensor: float = 0
     block: int = 0
     kinds: tuple[str, ...] = ("linear", "expert", "shared")
-    left: tuple[
-        str, ...
-    ] = ()  # what this checkpoint leaves in 16 bit: "attention", "state", "block", "shared", "draft"
     experts: str = ""  # the precision of experts where it is another: "mxfp4"
-    pads: bool = False  # kernels want an expert's hidden size in multiples of 256 and its inner size of 64
+    pads: int = 0  # kernels want an expert's inner size in multiples of this and its hidden size in those of 256
+    modules: tuple[tuple[str, str], ...] = ()  # modules with a precision of their own, by name
+    cache: str = ""  # the type of cache that the checkpoint asks for
     load: bool = False  # quantised while loading: what is read from disk is the 16-bit checkpoint
 
 
@@ -58,12 +59,12 @@ PRECISIONS: dict[str, Precision] = {
         Precision(name="bnb-int8", bits=8, per_row=4, load=True),
         Precision(name="bnb-nf4", bits=4, group=64, per_group=32, load=True),
         Precision(name="bnb-nf4-double", bits=4, group=64, per_group=8 + 32 / 256, load=True),
-        Precision(name="gptq-int4", bits=4, group=128, per_group=16 + 4),
-        Precision(name="gptq-int8", bits=8, group=128, per_group=16 + 8),
+        Precision(name="gptq-int4", bits=4, group=128, per_group=16),
+        Precision(name="gptq-int8", bits=8, group=128, per_group=16),
         Precision(name="awq", bits=4, group=128, per_group=16 + 4),
         Precision(name="int4", bits=4, group=128, per_group=16),
         Precision(name="nvfp4", bits=4, group=16, per_group=8, per_tensor=8),
-        Precision(name="mxfp4", bits=4, group=32, per_group=8, pads=True),
+        Precision(name="mxfp4", bits=4, group=32, per_group=8, pads=64),
         Precision(name="mxfp8", bits=8, group=32, per_group=8),
     )
 }
@@ -73,12 +74,15 @@ def weight_bytes(weight: Weight, precision: Precision, element_bytes: int) -> fl
     """Bytes of ``weight`` (all ``count`` of it) in ``precision``; what it does not quantise takes ``element_bytes`` each."""
     if precision.experts and weight.kind == "expert":
         precision = PRECISIONS[precision.experts]
+    own = dict(precision.modules).get("draft" if weight.draft else weight.module) if precision.modules else None
+    if own:
+        precision = _with(PRECISIONS[own], kinds=(weight.kind,) if own != "none" else ())
     if weight.stored and not (precision.load and weight.stored >= 2):
         return weight.elements * weight.stored
-    if weight.derived or weight.kind not in precision.kinds or weight.columns < 2 or _is_left(weight, precision):
+    if weight.derived or weight.kind not in precision.kinds or weight.columns < 2:
         return float(weight.elements * element_bytes)
     if precision.pads and weight.inner:
-        weight = _padded(weight)
+        weight = _padded(weight, precision.pads)
     one = weight.rows * weight.columns * precision.bits / 8
     if precision.group:
         one += weight.rows * -(-weight.columns // precision.group) * precision.per_group / 8
@@ -87,36 +91,12 @@ def weight_bytes(weight: Weight, precision: Precision, element_bytes: int) -> fl
     return (one + weight.rows * precision.per_row + precision.per_tensor) * weight.count
 
 
-def _is_left(weight: Weight, precision: Precision) -> bool:
-    """Whether the checkpoint names the weight among the modules that it did not convert."""
-    if weight.draft:
-        return "draft" in precision.left
-    if weight.kind == "expert":
-        return False
-    return ("shared" if weight.kind == "shared" else weight.part) in precision.left
+def _padded(weight: Weight, inner: int) -> Weight:
+    """As vLLM stores MXFP4 experts (layers/quantization/mxfp4.py): 13.47 GiB for gpt-oss-20b instead of 12.8.
 
-
-# Words in the names of modules that a quantised checkpoint's configuration lists as not converted.
-_LEFT = (
-    (r"self_attn|attention(?!_norm)|\.attn\b", "attention"),
-    (r"linear_attn|mamba|mixer|delta", "state"),
-    (r"shared_expert(?!_gate)|shared_mlp", "shared"),
-    (r"\bmtp\b|^mtp|nextn|eagle", "draft"),
-)
-
-
-def _left(given: dict[str, Any]) -> tuple[str, ...]:
-    """The halves of layers that are left out everywhere: a list of single layers by number leaves out no half."""
-    names = given.get("ignore") or given.get("modules_to_not_convert") or given.get("exclude_modules") or ()
-    if not isinstance(names, (list, tuple)):
-        return ()
-    general = [str(name) for name in names if not re.search(r"\.\d+\.|\b[qkvo]_proj|[ab]_proj", str(name))]
-    return tuple(part for pattern, part in _LEFT if any(re.search(pattern, name) for name in general))
-
-
-def _padded(weight: Weight) -> Weight:
-    """As vLLM stores MXFP4 experts (layers/quantization/mxfp4.py): 13.47 GiB for gpt-oss-20b instead of 12.8."""
-    rows, columns = (64, 256) if weight.inner == "rows" else (256, 64)
+    Marlin, the kernel of cards before Hopper, pads to 128: 13.72 GiB on an A100 (myoceane.fr, April 2026).
+    """
+    rows, columns = (inner, 256) if weight.inner == "rows" else (256, inner)
     return dataclasses.replace(
         weight, rows=-(-weight.rows // rows) * rows, columns=-(-weight.columns // columns) * columns
     )
@@ -124,16 +104,15 @@ def _padded(weight: Weight) -> Weight:
 
 def of_config(config: dict[str, Any]) -> Precision:
     """What a checkpoint's own ``quantization_config`` says. Raises ``UsageError`` for a method that is not known."""
-    given = _given(config)
-    return _with(_method(config, given), left=_left(given)) if given else PRECISIONS["none"]
-
-
-def _given(config: dict[str, Any]) -> dict[str, Any]:
     given = config.get("quantization_config") or (config.get("text_config") or {}).get("quantization_config")
-    return given if isinstance(given, dict) else {}
+    if not isinstance(given, dict) or not given:
+        return PRECISIONS["none"]
+    found = _of_method(config, given)
+    model_type = str((config.get("text_config") or {}).get("model_type") or config.get("model_type") or "")
+    return _with(found, modules=modules.apart(given, model_type), cache=modules.cached(given))
 
 
-def _method(config: dict[str, Any], given: dict[str, Any]) -> Precision:
+def _of_method(config: dict[str, Any], given: dict[str, Any]) -> Precision:
     method = str(given.get("quant_method") or given.get("quant_algo") or given.get("producer", {})).lower()
     bits = given.get("bits") or given.get("w_bit")
     group = given.get("group_size") or given.get("q_group_size") or 128

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -35,8 +36,6 @@ def model(name: str, quantization: str | None, dtype: str | None) -> Model:
     local = os.path.lexists(name) and (Path(name).is_dir() or name.endswith((".gguf", ".safetensors")))
     found = _folder(name, quantization) if local else _published(name, quantization)
     if dtype and dtype.removeprefix("torch.") in ("float32", "float"):
-        import dataclasses
-
         shapes = dataclasses.replace(found.shapes, element_bytes=4)
         found = dataclasses.replace(found, shapes=shapes)
     return found
@@ -83,6 +82,11 @@ def _published(name: str, quantization: str | None) -> Model:
         precision = own if asked.name.split("-")[0] == own.name.split("-")[0] else asked
         if asked.name == "none":
             precision = asked
+        if precision.name == "nvfp4" and precision is asked and (like := published.sibling(row.name, "nvfp4")):
+            # community builds differ; NVIDIA's own leave most families' attention in a wider type
+            theirs = precisions.of_config(published.row(like)["config"])
+            precision = dataclasses.replace(theirs, cache=theirs.cache if "modelopt" in said.lower() else "")
+            assumed.append(f"{said!r} is taken as in {like}")
         if said.lower() in ("8bit", "4bit"):
             assumed.append(f"{said!r} is taken as {precision.name}")
     listed = weights(shapes)

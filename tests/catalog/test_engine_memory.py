@@ -70,6 +70,12 @@ def test_v0_batches_at_least_2048_tokens() -> None:
         ("mamba", "0.28.0", "align"),
         ("non_kv", "0.26.0", "peak"),
         ("non_kv", "0.27.0", "consumed"),
+        ("sampling", "0.16.0", "sort"),
+        ("sampling", "0.17.0", "mask"),
+        ("kv_type", "0.13.0", "model"),
+        ("kv_type", "0.14.0", "checkpoint"),
+        ("nf4", "0.9.1", "nested"),
+        ("nf4", "0.9.2", "flat"),
     ],
 )
 def test_vllms_rules(topic: str, version: str, rule: str) -> None:
@@ -83,6 +89,8 @@ def test_vllms_rules(topic: str, version: str, rule: str) -> None:
         ("sliding", "0.4.10", "ratio"),
         ("mamba", "0.5.4", "ratio"),
         ("token_count", None, "pool"),
+        ("kv_type", "0.5.2", "model"),
+        ("kv_type", "0.5.3", "checkpoint"),
     ],
 )
 def test_sglangs_rules(topic: str, version: str | None, rule: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from provision.cli import main
+from provision.fit.accounting import Accounting
+from provision.fit.architecture import Architecture
 from provision.fit.working import Range, activation, graphs, non_torch
 
 GIB = 2**30
@@ -84,7 +87,8 @@ def test_a_cache_that_is_never_sized_is_null_not_zero() -> None:
 def test_a_missing_remainder_is_negative_as_the_engine_prints_it() -> None:
     # llm-d's table: Llama-3.3-70B-FP8 on one H100 prints -1.44 GiB
     said = document(
-        "--model", "RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic", "--gpu", "H100", "--max-model-len", "16000"
+        *("--model", "RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic", "--gpu", "H100", "--max-model-len", "16000"),
+        *("--engine", "vllm==0.11.0"),
     )
     assert said["fits"] is False
     assert -3 * GIB < said["kv_cache_bytes"] < 0
@@ -149,11 +153,11 @@ def test_without_an_asked_context_the_longest_is_named_and_passed() -> None:
 
 
 def test_a_state_for_every_request_bounds_their_number() -> None:
-    # vllm recipes issue 831: max_num_seqs (1024) exceeds available Mamba cache blocks (939); 1,026 by these estimates
+    # vllm recipes issue 831: max_num_seqs (1024) exceeds available Mamba cache blocks (939); 1,120 by these estimates
     common = ("--model", "Qwen/Qwen3.8-27B-FP8", "--gpu", "RTX PRO 6000 Blackwell Max-Q")
-    refused = document(*common, "--max-num-seqs", "1100")
+    refused = document(*common, "--max-num-seqs", "1300")
     assert refused["fits"] is False
-    assert any("cache blocks are too few for 1100" in one for one in refused["why"])
+    assert any("cache blocks are too few for 1300" in one for one in refused["why"])
     assert document(*common, "--max-num-seqs", "256")["fits"] is True
 
 
@@ -231,16 +235,41 @@ def test_a_configuration_that_makes_no_sense_is_refused(tmp_path: Path, changes:
     assert len(done.stderr) < 400
 
 
+SORTS = Accounting(engine="vllm", version="0.11.0", utilization=0.9, sorts=True)
+NEWEST = Accounting(engine="vllm", version="", utilization=0.92, consumed=True, captured=(1, 2, 4))
+
+
+@pytest.mark.parametrize("batched, peak, graph", [(8192, 2.84, 0.89), (4096, 2.42, 0.52), (2048, 2.21, 0.52)])
+def test_a_device_that_counts_what_it_lost_pays_for_the_tower_and_the_step(
+    batched: int, peak: float, graph: float
+) -> None:
+    # vllm issue 52872: a hybrid of 64 layers on one RTX 5090
+    from provision.catalog import published
+    from provision.fit.architecture import architecture
+    from provision.fit.parallel import Parallel
+
+    shapes = architecture(published.find("Qwen/Qwen3.8-27B").config)
+    said = activation(shapes, Parallel(), NEWEST, batched=batched, seqs=4)
+    assert said.likely / GIB == pytest.approx(peak, rel=0.03)
+    assert graphs(shapes, Parallel(), NEWEST, batched).likely / GIB == pytest.approx(graph, rel=0.08)
+
+
+def test_a_sampler_that_masks_needs_less_than_one_that_sorts() -> None:
+    # public file 53366851321: Llama-3.1-8B on an H100 NVL under vLLM 0.19 prints 545,456 tokens
+    common = ("--model", "meta-llama/Llama-3.1-8B-Instruct", "--gpu", "H100 NVL", "--max-model-len", "32768")
+    masks, sorts = (document(*common, "--engine", f"vllm=={version}") for version in ("0.19.0", "0.16.0"))
+    assert masks["kv_cache_tokens"] == pytest.approx(545456, rel=0.01)
+    assert masks["kv_cache_bytes"] - sorts["kv_cache_bytes"] > 2.5 * GIB
+
+
 def test_the_estimates_reproduce_what_was_printed() -> None:
     from provision.catalog import published
     from provision.fit.architecture import architecture
     from provision.fit.parallel import Parallel
 
     def peak(name: str, seqs: int, batched: int, tp: int = 1) -> float:
-        return (
-            activation(architecture(published.find(name).config), Parallel(tp=tp), batched=batched, seqs=seqs).likely
-            / GIB
-        )
+        shapes = architecture(published.find(name).config)
+        return activation(shapes, Parallel(tp=tp), SORTS, batched=batched, seqs=seqs).likely / GIB
 
     assert peak("meta-llama/Llama-3.1-8B", 1024, 8192) == pytest.approx(4.76, rel=0.02)  # llm-d's H100 table
     assert peak("openai/gpt-oss-20b", 1024, 8192) == pytest.approx(7.38, rel=0.02)
@@ -253,19 +282,25 @@ def test_an_estimate_has_a_range_and_a_measurement_has_none() -> None:
     assert given.low == given.likely == given.high == 1.5 * GIB
     from provision.fit.parallel import Parallel
 
-    for one in (non_torch(Parallel()), non_torch(Parallel(tp=2))):
+    for one in (non_torch(Parallel(), SORTS), non_torch(Parallel(tp=2), SORTS)):
         assert one.low < one.likely < one.high
 
 
 def test_fewer_graphs_take_less() -> None:
     from provision.catalog import published
     from provision.fit.architecture import architecture
+    from provision.fit.parallel import Parallel
 
     shapes = architecture(published.find("Qwen/Qwen3-8B").config)
-    assert graphs(shapes, 0).likely == 0
-    assert graphs(shapes, 4).likely < graphs(shapes, 51).likely
-    gpt = architecture(published.find("openai/gpt-oss-20b").config)
-    assert graphs(gpt, 83).likely / GIB == pytest.approx(0.39, rel=0.05)  # llm-d's H100 table
+
+    def taken(shapes: Architecture, captured: int) -> int:
+        engine = dataclasses.replace(SORTS, captured=tuple(range(captured)))
+        return graphs(shapes, Parallel(), engine, 2048).likely
+
+    assert taken(shapes, 0) == 0
+    assert 0 < taken(shapes, 4) < taken(shapes, 51)
+    qwen = architecture(published.find("Qwen/Qwen2.5-7B-Instruct").config)
+    assert taken(qwen, 51) / GIB == pytest.approx(0.53, rel=0.25)  # public file 54570340937
 
 
 MACHINES = Path(__file__).parents[1] / "machines"

@@ -92,7 +92,7 @@ def linear(rows: int = 256, columns: int = 512, **given: Any) -> Weight:
     "method, bits",
     [
         ("none", 16), ("fp8-block", 8 + 32 / 128**2), ("bnb-nf4", 4.5), ("bnb-nf4-double", 4 + 8 / 64 + 32 / (64 * 256)),
-        ("gptq-int4", 4 + 20 / 128), ("awq", 4 + 20 / 128), ("int4", 4 + 16 / 128), ("nvfp4", 4.5), ("mxfp4", 4.25),
+        ("gptq-int4", 4 + 16 / 128), ("awq", 4 + 20 / 128), ("int4", 4 + 16 / 128), ("nvfp4", 4.5), ("mxfp4", 4.25),
         ("fp8", 8), ("int8", 8), ("bnb-int8", 8),
     ],
 )  # fmt: skip
@@ -171,23 +171,24 @@ def test_a_quantisation_that_is_not_known_is_refused(given: dict[str, Any]) -> N
     "names, left",
     [
         (
-            ["lm_head", "model.layers.*.linear_attn*", "model.layers.*.self_attn*", "mtp*"],
-            {"attention", "state", "draft"},
+            ["lm_head", "model.layers.*.linear_attn*", "model.layers.*.self_attn.o_proj", "mtp*"],
+            {"linear_attn.in_proj_qkv", "linear_attn.out_proj", "self_attn.o_proj", "draft"},
         ),
         (["model.layers.3.self_attn.q_proj", "lm_head"], set()),  # one layer of many
-        (["re:.*shared_experts.*"], {"shared"}),
+        (["re:.*shared_experts.*"], {"shared_experts"}),
         ("lm_head", set()),
     ],
 )
 def test_what_a_checkpoint_lists_as_not_converted_is_left(names: Any, left: set[str]) -> None:
-    assert set(of_config({"quantization_config": {"quant_method": "fp8", "ignore": names}}).left) == left
+    found = of_config({"quantization_config": {"quant_method": "fp8", "ignore": names}})
+    assert {module for module, kind in found.modules if kind == "none"} == left
 
 
-def test_a_half_that_is_left_keeps_its_bytes() -> None:
-    some = dataclasses.replace(PRECISIONS["nvfp4"], left=("attention", "draft"))
-    assert weight_bytes(linear(part="attention"), some, 2) == 2 * linear().elements
-    assert weight_bytes(linear(part="block"), some, 2) < linear().elements
-    assert weight_bytes(linear(part="block", draft=True), some, 2) == 2 * linear().elements
+def test_a_module_that_is_left_keeps_its_bytes() -> None:
+    some = dataclasses.replace(PRECISIONS["nvfp4"], modules=(("self_attn.o_proj", "none"), ("draft", "none")))
+    assert weight_bytes(linear(module="self_attn.o_proj"), some, 2) == 2 * linear().elements
+    assert weight_bytes(linear(module="mlp.gate_proj"), some, 2) < linear().elements
+    assert weight_bytes(linear(module="mlp.gate_proj", draft=True), some, 2) == 2 * linear().elements
 
 
 def test_deepseeks_v4_experts_are_fp4_beside_fp8() -> None:
