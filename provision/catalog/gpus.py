@@ -9,6 +9,9 @@ from fractions import Fraction
 from provision.catalog import tables
 from provision.record import record
 
+# What CUDA reports of a GiB that a name states where its row has another size: 23.52 of 24 (RTX 4090), 31.36 of 32 (5090).
+_OF_ANOTHER_SIZE = 0.98
+
 
 @record
 class GpuModel:
@@ -39,7 +42,13 @@ def models() -> dict[tuple[str, ...], GpuModel]:
 def find(name: str) -> GpuModel | None:
     """The row of "NVIDIA GeForce RTX 4090", "4090" or "RTX 4090 24G"; None for a name that holds no model of the table."""
     words = _words(name[:200])
-    return _held(words) or _held(("rtx", *words))
+    return _held(words) or _held(("rtx", *words)) or _in_any_order(words)
+
+
+def _in_any_order(words: tuple[str, ...]) -> GpuModel | None:
+    """The row all of whose words are there, with a number among them: "RTX 6000 Pro"."""
+    held = [m for m in models() if len(m) > 2 and set(m) <= set(words)]
+    return models()[max(held, key=len)] if held else None
 
 
 def _held(words: tuple[str, ...]) -> GpuModel | None:
@@ -83,10 +92,13 @@ def usable_bytes(name: str) -> tuple[int, bool] | None:
     row = find(name)
     if row is None or (row.memory_bytes is None and row.usable_bytes is None):
         return None
-    if row.usable_bytes is not None:
-        return row.usable_bytes, True
-    assert row.memory_bytes is not None
-    return int(row.memory_bytes * _ratio(row)), False
+    printed = row.usable_bytes is not None
+    known = row.usable_bytes or int((row.memory_bytes or 0) * _ratio(row))
+    size = next((int(word[:-2]) for word in _words(name[:200]) if re.fullmatch(r"\d{1,4}gb", word)), None)
+    share = size * 2**30 / known if size else 1.0
+    if size and (0.4 < share < 0.75 or 1.3 < share < 2.3):  # a card with other chips: "RTX 4090 48G"; not "GH200 480GB"
+        return int(size * 2**30 * _OF_ANOTHER_SIZE), False
+    return known, printed
 
 
 def _ratio(row: GpuModel) -> Fraction:

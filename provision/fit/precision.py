@@ -46,8 +46,10 @@ class Precision:
 # Bits a weight of llama.cpp's file types, which mix block types: Llama-3.1-8B as llama.cpp's tools/quantize README
 # measured it. Another architecture's mix differs by a few per cent; a file that is there is read instead.
 _FILE_TYPE_BITS = {
-    "q2_k": 3.16, "q3_k_m": 4.00, "iq4_xs": 4.46, "q4_0": 4.64, "q4_k_s": 4.67, "q4_k_m": 4.89, "q5_k_m": 5.70,
-    "q6_k": 6.56, "q8_0": 8.50, "bf16": 16.0, "f16": 16.0,
+    "iq1_s": 2.00, "iq1_m": 2.15, "iq2_xxs": 2.38, "iq2_xs": 2.59, "iq2_s": 2.74, "iq2_m": 2.93, "iq3_xxs": 3.25, "iq3_xs": 3.50,
+    "iq3_s": 3.66, "iq3_m": 3.76, "iq4_xs": 4.46, "iq4_nl": 4.68, "q2_k_s": 2.97, "q2_k": 3.16, "q3_k_s": 3.64, "q3_k_m": 4.00,
+    "q3_k_l": 4.30, "q4_0": 4.64, "q4_k_s": 4.67, "q4_k_m": 4.89, "q5_k_s": 5.57, "q5_k_m": 5.70, "q6_k": 6.56, "q8_0": 8.50,
+    "bf16": 16.0, "f16": 16.0,
 }  # fmt: skip
 PRECISIONS: dict[str, Precision] = {
     one.name: one
@@ -188,7 +190,7 @@ _WORDS = (
 def named(word: str) -> Precision:
     """The precision that ``word`` names: ``fp8``, ``awq``, ``gguf-q4_k_m``, ``modelopt nvfp4``. Raises ``UsageError``."""
     text = word.strip().lower()
-    if "gguf" in text or re.fullmatch(r"(?:iq|q)\d\w*", text):
+    if "gguf" in text or re.fullmatch(r"(?:ud[-_])?(?:iq|q)\d\w*", text):
         kind = re.search(r"(?:iq|q)\d\w*|mxfp4|bf16|f16", text.replace("gguf", ""))
         if not kind:
             raise UsageError("GGUF files come in types from 2 to 16 bits a weight: name one, for example gguf-q4_k_m")
@@ -203,7 +205,12 @@ def named(word: str) -> Precision:
 
 def gguf(kind: str) -> Precision:
     """A file type of llama.cpp ("q4_k_m"), over all weights: its mix quantises embedding and head too."""
-    bits = _FILE_TYPE_BITS.get(kind.lower())
+    word = kind.lower()
+    # Unsloth's "XL" files keep a few tensors wider than the mix they are named after.
+    mixes = [f"{word.removesuffix('_xl')}{size}" for size in ("_l", "_m", "")] if word.endswith("_xl") else [word]
+    bits = next((_FILE_TYPE_BITS[mix] for mix in mixes if mix in _FILE_TYPE_BITS), None)
+    if not bits and word == "q8_k_xl":
+        bits = _FILE_TYPE_BITS["q8_0"]
     if not bits:
         raise UsageError(f"GGUF type {kind[:30]!r} is not known; expected one of {', '.join(_FILE_TYPE_BITS)}")
     everything = ("linear", "expert", "shared", "embedding", "head")

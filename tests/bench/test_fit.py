@@ -33,7 +33,9 @@ def test_fit_beside_printed_figures_and_torch() -> None:
         said = errors(row, ask(row))
         figures = ", ".join(f"{name} {share:.1%}" for name, share in said.items())
         if "off" in row:
-            lines.append(f"| [{row['id']}]({row['source']}) | {figures or '-'} | {row['off']} |")
+            linked = row["source"].startswith("https://")
+            report = f"[{row['id']}]({row['source']})" if linked else f"{row['id']} ({row['source']})"
+            lines.append(f"| {report} | {figures or '-'} | {row['off']} |")
             continue
         for name, share in said.items():
             found[name].append(share)

@@ -18,6 +18,7 @@ GIB = 2**30
         ("RTX 4090", "RTX 4090"),
         ("4090", "RTX 4090"),
         ("4090D", "RTX 4090 D"),
+        ("RTX 6000 Pro", "RTX PRO 6000"),
         ("3090ti", "RTX 3090 Ti"),
         ("RTX 3090 24G", "RTX 3090"),
         ("RTX A6000 48G", "RTX A6000"),
@@ -148,3 +149,19 @@ def test_every_usable_memory_says_where_it_was_printed_and_is_near_what_is_sold(
 def test_the_table_is_read_whole() -> None:
     rows = tomllib.loads((catalog.FOLDER / "gpus.toml").read_text())["gpu"]
     assert {row["name"] for row in rows} == {row.name for row in gpus.models().values()}
+
+
+@pytest.mark.parametrize(
+    "name, gib",
+    [
+        ("RTX 4090 48G", 47.04),
+        ("RTX 4090 24GB", 23.52),
+        ("RTX 4060 Ti", 7.62),
+        ("H100 80GB", 79.11),
+        ("GH200 480GB", 94.5),
+    ],
+)
+def test_a_size_in_the_name_that_is_not_the_cards_counts(name: str, gib: float) -> None:
+    known = gpus.usable_bytes(name)
+    assert known is not None
+    assert known[0] / 2**30 == pytest.approx(gib, abs=0.1)

@@ -108,6 +108,11 @@ def test_what_a_method_leaves_alone_keeps_its_bytes(kind: Any, method: str) -> N
     assert weight_bytes(one, PRECISIONS[method], 2) == 2 * one.elements
 
 
+@pytest.mark.parametrize("kind, bits", [("q4_k_xl", 4.89), ("q3_k_xl", 4.30), ("q2_k_xl", 3.16), ("q8_k_xl", 8.5)])
+def test_unsloths_large_files_are_about_the_mix_they_are_named_after(kind: str, bits: float) -> None:
+    assert named(f"gguf-{kind}").bits == bits
+
+
 def test_gguf_quantises_the_embedding_too() -> None:
     one = dataclasses.replace(linear(), kind="embedding")
     assert weight_bytes(one, named("gguf-q8_0"), 2) == one.elements * 8.5 / 8
@@ -119,7 +124,8 @@ def test_gguf_quantises_the_embedding_too() -> None:
         ("fp8", "fp8"), ("fp8 (Marlin weight-only)", "fp8"), ("fp8 dynamic", "fp8"), ("auto_round int4", "int4"),
         ("modelopt nvfp4", "nvfp4"), ("mxfp4", "mxfp4"), ("gptq int4", "gptq-int4"), ("gptq_marlin", "gptq-int4"),
         ("awq_marlin", "awq"), ("bitsandbytes", "bnb-nf4"), ("8bit", "int8"), ("none", "none"), ("Q4_K_M", "gguf-q4_k_m"),
-        ("GGUF Q6_K", "gguf-q6_k"), ("compressed-tensors w4a16", "int4"),
+        ("GGUF Q6_K", "gguf-q6_k"), ("UD-Q4_K_XL", "gguf-q4_k_xl"),
+        ("gguf iq1_s", "gguf-iq1_s"), ("compressed-tensors w4a16", "int4"),
     ],
 )  # fmt: skip
 def test_the_words_people_use(word: str, name: str) -> None:
