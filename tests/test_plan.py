@@ -160,7 +160,7 @@ def test_as_few_cards_as_hold_it_and_divide_its_heads() -> None:
     four = served(4)
     assert (four.verdict, four.tp, four.pp, four.ranks) == ("fits", 4, 1, 4)
     assert four.options[:2] == ("--tensor-parallel-size", "4")
-    assert four.reasons[0] == "on 2 GPUs the weights alone lack 8.9 GiB each"
+    assert four.reasons[0] == "on 2 GPUs the weights alone lack 9.1 GiB each"
     assert four.reasons[1] == "4 GPUs are the fewest that hold it (3 would not divide the heads)"
     assert served(8).tp == 4
     assert "dp = 2 would use 4 more of the 8 GPUs, with a copy each" in served(8).reasons
@@ -185,7 +185,7 @@ def test_a_split_that_is_asked_for_is_kept_and_judged() -> None:
 
 
 def test_one_card_that_only_probably_holds_it_is_passed_over_for_two() -> None:
-    one, two = (served(number, card="NVIDIA H100 80GB HBM3") for number in (1, 2))
+    one, two = (served(number, card="NVIDIA H100 80GB HBM3", users=16) for number in (1, 2))
     assert (one.verdict, one.tp) == ("probably fits", 1)
     assert (two.verdict, two.tp) == ("fits", 2)
     assert two.reasons[0].startswith("on 1 GPU the cache may lack ")
