@@ -23,6 +23,11 @@ _STATE_ELEMENT_BYTES = 4  # vLLM keeps the recurrent state in float32 (mamba_ssm
 # 128 bytes FP8 and a float32. DeepSeek V4: 448 FP8 + 128 rope + 8 scale for each state.
 _SPARSE_FP8, _INDEX_SCALE, _V4_STATE = 656, 4, 584
 
+# Pages have one size. On two H200 DeepSeek-V4-Flash prints 8.30 requests of 262,144 tokens in 32.08 GiB (public file
+# 63396953296), on AMD cards 9.76 of 256,000 in 37.93 (60215495369), on eight B200 20.43 of 1M (vllm recipes issue 762): with
+# this, 8.0, 9.5 and 21.
+_V4_PADDING = 1.24
+
 _ELEMENTS = (  # what engines call them, and bytes; None: the model's own
     (r"auto", None),
     (r"(?:fp8|int8|float8|e4m3|e5m2|q8)[\w.]*", 1.0),
@@ -44,6 +49,7 @@ class Cache:
     state_blocks: int  # blocks that a request keeps in each group of states
     batched: int  # tokens of one step, for which a window needs room too
     count: str  # what the engine calls tokens: see ``Accounting``
+    fixed_bytes: int = 0  # that a request needs besides, whatever its length
 
     def request_blocks(self, length: int) -> int:
         """Blocks that one request of ``length`` tokens needs."""
@@ -59,7 +65,7 @@ class Cache:
             else:
                 need = whole
             found += groups * need
-        return found
+        return found + math.ceil(self.fixed_bytes / self.block_bytes)
 
     def request_bytes(self, length: int) -> int:
         """Bytes that one request of ``length`` tokens needs."""
@@ -72,7 +78,8 @@ class Cache:
         """Tokens that ``pool`` bytes hold, as the engine prints them for requests of ``length`` tokens."""
         blocks = self.blocks(pool)
         groups = sum(count for _, _, count, _ in self.groups)
-        if self.count in ("pool", "blocks") or (groups == 1 and self.groups[0][0] == "full"):
+        single = groups == 1 and self.groups[0][0] == "full" and not self.fixed_bytes
+        if self.count in ("pool", "blocks") or single:
             return blocks * self.block
         if self.count == "concurrency":
             return int(blocks / self.request_blocks(length) * length)
@@ -111,13 +118,21 @@ def token_bytes(one: Attention, tp: int, element: float) -> float:
             )
         return (one.kv_rank + one.rope_size) * element
     if one.kind == "compressed":
-        # All pages have one size, so a layer that keeps one state for 128 tokens takes what one for 4 takes; 8 B200 with
-        # DeepSeek-V4-Flash print 20.43 requests of 1M tokens (vllm recipes issue 762), this gives 21.
         index = one.index_size + _INDEX_SCALE if one.ratio == 4 else 0
-        return (_V4_STATE + index) / 4 if one.ratio else 0.0
+        return (_V4_STATE + index) / one.ratio if one.ratio else 0.0
     if one.kind in ("linear", "mamba", "none") or one.shares_cache:
         return 0.0
     return math.ceil(one.kv_heads / tp) * (one.head_size + one.value_size) * element
+
+
+def step_bytes(one: Attention) -> int:
+    """Bytes that a request keeps in one layer of DeepSeek V4 for every token of a step: its window, and the compressor's
+    float32 values and gates, both twice where windows overlap (ratio 4).
+    """
+    if one.kind != "compressed":
+        return 0
+    wide = one.head_size + (one.index_size if one.ratio == 4 and one.index_heads else 0)
+    return _V4_STATE + (2 * (2 if one.ratio == 4 else 1) * wide * 4 if one.ratio else 0)
 
 
 def state_bytes(one: Attention, tp: int, drafts: int) -> int:
@@ -167,6 +182,7 @@ def cache(
             state_blocks=0,
             batched=batched,
             count=engine.count,
+            fixed_bytes=round(_V4_PADDING * batched * sum(map(step_bytes, held))),
         )
     if not kinds and not states:
         raise UsageError("config.json: no layer keeps anything of a token; expected a model that generates text")

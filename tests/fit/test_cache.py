@@ -82,6 +82,17 @@ def test_eight_b200_hold_about_twenty_requests_of_a_million_tokens() -> None:
     assert found.concurrency(138 * GIB, 1 << 20) == pytest.approx(20.43, rel=0.05)
 
 
+@pytest.mark.parametrize(
+    "pool, length, batched, printed",
+    [(32.08, 262144, 8192, 8.30), (37.93, 256000, 8192, 9.76), (77.53, 131072, 16384, 11.55)],
+)
+def test_a_step_of_v4_keeps_what_its_compressors_need(pool: float, length: int, batched: int, printed: float) -> None:
+    # public files 63396953296, 60215495369 and 68308452379; the last with the 16,384 tokens of a step that its sum wants
+    found = kept("deepseek-ai/DeepSeek-V4-Flash", 2, batched=batched)
+    assert found.concurrency(int(pool * GIB), length) == pytest.approx(printed, rel=0.035)
+    assert found.tokens(int(pool * GIB), length) == pytest.approx(printed * length, rel=0.035)
+
+
 def test_pipeline_stages_divide_the_layers_cache() -> None:
     assert kept("meta-llama/Llama-3.1-8B", pp=2).bytes_per_token == 64 * 1024
 
