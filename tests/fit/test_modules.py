@@ -33,14 +33,18 @@ def test_the_allocator_keeps_what_is_left_of_a_step(size: float, allocated: floa
     assert added(size * MIB, "tensors") == 0
 
 
-def test_query_key_and_value_are_one_tensor() -> None:
-    # vllm issue 13061: 3.5 MiB in each of 48 layers
-    found = question.model("deepseek-ai/DeepSeek-R1-Distill-Qwen-14B", None, None)
+@pytest.mark.parametrize(
+    "name, tp, layers, mib",
+    [("deepseek-ai/DeepSeek-R1-Distill-Qwen-14B", 2, 48, 3.5), ("Qwen/Qwen2.5-7B-Instruct", 1, 28, 2.0)],
+)
+def test_query_key_and_value_are_one_tensor(name: str, tp: int, layers: int, mib: float) -> None:
+    # 13.9476 GiB are printed (vllm issue 13061), and 14.2487
+    found = question.model(name, None, None)
     plain, kept = (
-        per_gpu(found.shapes, found.listed, found.precision, Parallel(tp=2), counted=way)
+        per_gpu(found.shapes, found.listed, found.precision, Parallel(tp=tp), counted=way)
         for way in ("tensors", "allocated")
     )
-    assert (kept - plain) / 48 / MIB == pytest.approx(3.5, abs=0.05)
+    assert (kept - plain) / layers / MIB == pytest.approx(mib, abs=0.05)
 
 
 MODELOPT = {"quant_method": "modelopt", "quant_algo": "NVFP4", "kv_cache_quant_algo": "FP8"}
