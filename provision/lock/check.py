@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -73,7 +72,7 @@ def _line_problems(variant: Variant, path: Path, lock: Lock, input_text: str) ->
     for pin in lock.pins:
         if not pin.sha256:
             yield _problem("no-hash", variant, path, pin.line, f"{pin.name} {pin.version} has no hash")
-        if any(fnmatch.fnmatchcase(pin.name, pattern) for pattern in variant.forbidden):
+        if variant.forbids(pin.name, pin.version):
             message = f"{pin.name} {pin.version} does not belong here: {variant.forbidden_because}"
             yield _problem("forbidden", variant, path, pin.line, message)
     yield from _unmet(variant, path, lock, input_text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from dataclasses import replace
 from pathlib import Path
 
@@ -200,7 +199,7 @@ def _note(package: str, home: str, asked: tuple[str, ...]) -> str:
 
 def _refuse_forbidden(variant: Variant, pins: tuple[Pin, ...]) -> None:
     for pin in pins:
-        if any(fnmatch.fnmatchcase(pin.name, pattern) for pattern in variant.forbidden):
+        if variant.forbids(pin.name, pin.version):
             raise ChangeError(
                 f"{variant.name} would hold {pin.name} {pin.version} (asked for by {', '.join(pin.via)}), "
                 f"but {variant.forbidden_because}; nothing was written"

@@ -5,6 +5,7 @@ What a resolver prints is read; what goes into a lock is rendered by ``text``, t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -25,6 +26,7 @@ RESOLVERS: tuple[Resolver, ...] = ("uv", "pip-tools")
 
 _SECONDS = 1800  # pip-compile downloads whole torch wheels: minutes here, more on a slow line
 _INPUT = "requirements.in"
+_KEPT = "kept.txt"
 _PIN = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[^\s#]+)(?:\s+#\s*via\s+(?P<via>.*))?")
 
 
@@ -43,12 +45,32 @@ def resolve(
     still fit. Wheels only: what must be built from source cannot be installed from a lock without a network.
     pip-tools resolves for the interpreter it runs on, so it needs the target's Python.
 
+    With several indexes uv looks for a kept pin on the first index that has the version, and finds no wheel where that
+    index has it for another Python (0.13.9, triton 3.6.0, 2026-11-24); a constraint it looks for on all of them. So for
+    uv the pins to keep are constraints first, then what uv itself makes of them, and at last none of them is kept.
+
     Raises ``ChangeError`` with the resolver's own words, redacted, where there is no answer.
     """
+    beside = dict(beside or {})
+    if resolver != "uv" or not previous:
+        return _asked(text, target, settings, resolver, beside, previous)
+    kept = {_KEPT: previous.replace("==", "===")}
+    for extra, pins in ((kept, ""), ({}, previous)):
+        with contextlib.suppress(ChangeError):
+            return _asked(text, target, settings, resolver, beside | extra, pins)
+    return _asked(text, target, settings, resolver, beside, "")
+
+
+def _asked(
+    text: str, target: Target, settings: IndexSettings, resolver: Resolver, beside: Mapping[str, str], previous: str
+) -> tuple[Pin, ...]:
+    """One run of a resolver in a folder of its own; ``previous`` is its output file of the last time."""
     with tempfile.TemporaryDirectory(prefix="provision-lock-") as folder:
-        for name, content in {_INPUT: text, "pins.txt": previous, **(beside or {})}.items():
+        for name, content in {_INPUT: text, "pins.txt": previous, **beside}.items():
             Path(folder, name).write_text(content)
         command, environment = _COMMANDS[resolver](target, settings)
+        if _KEPT in beside:
+            command += ["--constraint", _KEPT]
         try:
             done = subprocess.run(
                 command,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import fnmatch
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,14 @@ class Variant:
     agree_with: tuple[str, ...]
     forbidden: tuple[str, ...]
     forbidden_because: str
+    allowed: tuple[str, ...] = ()  # names that a pattern of ``forbidden`` covers and that belong here all the same
+
+    def forbids(self, package: str, version: str) -> bool:
+        """Whether this version of a package (normalised name) must stay out of this lock."""
+        words = (package, f"{package}=={version}")
+        return package not in self.allowed and any(
+            fnmatch.fnmatchcase(w, each) for each in self.forbidden for w in words
+        )
 
 
 def load(path: Path = CATALOG) -> tuple[Variant, ...]:
@@ -65,12 +74,13 @@ def load(path: Path = CATALOG) -> tuple[Variant, ...]:
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot be read: {error}") from None
     reader = _Reader(path, table, "")
-    reader.allow("schema", "accelerator", "index", "variant")
+    reader.allow("schema", "accelerator", "index", "set", "variant")
     if reader.table.get("schema") != 1:
         raise UsageError(f"{path}: schema: expected 1, got {reader.table.get('schema')!r}")
     indexes = {row.label: _public_index(row) for row in reader.rows("index")}
     accelerators = {row.label: row for row in reader.rows("accelerator")}
-    return tuple(_variant(row, accelerators, indexes) for row in reader.rows("variant"))
+    sets = reader.sets()
+    return tuple(_variant(row, accelerators, indexes, sets) for row in reader.rows("variant"))
 
 
 def find(name: str, path: Path = CATALOG) -> Variant:
@@ -122,6 +132,13 @@ class _Reader:
                 raise UsageError(f"{self.path}: {self._at(key)}.{name}: expected a table, got {row!r}")
         return tuple(_Reader(self.path, row, f"{self._at(key)}.{name}") for name, row in pairs)
 
+    def sets(self) -> dict[str, tuple[_Reader, ...]]:
+        """Rows that variants share, by the name of their set."""
+        table = self.table.get("set", {})
+        if not isinstance(table, dict):
+            raise UsageError(f"{self.path}: set: expected a table, got {table!r}")
+        return {name: _Reader(self.path, table, "set").rows(name) for name in table}
+
     def one_of(self, key: str, known: Mapping[str, Any]) -> str:
         value = self.text(key)
         if value not in known:
@@ -143,13 +160,19 @@ def _public_index(row: _Reader) -> PublicIndex:
     )
 
 
-def _variant(row: _Reader, accelerators: Mapping[str, _Reader], indexes: Mapping[str, PublicIndex]) -> Variant:
-    row.allow("purpose", "accelerator", "python", "glibc", "machine", "from", "requirement", "agree_with")
+def _variant(
+    row: _Reader,
+    accelerators: Mapping[str, _Reader],
+    indexes: Mapping[str, PublicIndex],
+    sets: Mapping[str, tuple[_Reader, ...]],
+) -> Variant:
+    row.allow("purpose", "accelerator", "python", "glibc", "machine", "from", "sets", "requirement", "agree_with")
     accelerator = accelerators[row.one_of("accelerator", accelerators)]
-    accelerator.allow("because", "forbid")
-    origin, rows = row.text("from", ""), row.rows("requirement")
+    accelerator.allow("because", "forbid", "allow")
+    shared = [each for name in row.texts("sets") for each in _set(row, name, sets)]
+    origin, rows = row.text("from", ""), (*shared, *row.rows("requirement"))
     if bool(origin) == bool(rows):
-        raise UsageError(f"{row.path}: {row.place}: expected either `from` or [[requirement]] rows")
+        raise UsageError(f"{row.path}: {row.place}: expected either `from`, or `sets` and [[requirement]] rows")
     return Variant(
         name=row.label,
         purpose=row.text("purpose"),
@@ -160,7 +183,14 @@ def _variant(row: _Reader, accelerators: Mapping[str, _Reader], indexes: Mapping
         agree_with=row.texts("agree_with"),
         forbidden=accelerator.texts("forbid"),
         forbidden_because=accelerator.text("because"),
+        allowed=accelerator.texts("allow"),
     )
+
+
+def _set(row: _Reader, name: str, sets: Mapping[str, tuple[_Reader, ...]]) -> tuple[_Reader, ...]:
+    if name not in sets:
+        raise UsageError(f"{row.path}: {row.place}.sets: expected some of {', '.join(sets)}, got {name!r}")
+    return sets[name]
 
 
 def _requirement(row: _Reader, indexes: Mapping[str, PublicIndex]) -> Requirement:

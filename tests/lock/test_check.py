@@ -116,6 +116,26 @@ def test_a_package_that_does_not_belong(locks: Path, wheels: Path) -> None:
     assert check(BASE, locks) == [("forbidden", "base.txt:10: nvidia-cublas 13.0 does not belong here: no GPU here")]
 
 
+@pytest.mark.parametrize(
+    ("name", "pin", "found"),
+    [
+        ("smoke-cu130-py311", "torch==2.13.0+cpu", True),
+        ("smoke-cu130-py311", "torch==2.13.0+cu130", False),
+        ("smoke-cu130-py311", "nvidia-cudnn-cu12==9.10.2.21", True),
+        ("serve-cu130-py312", "nvidia-cutlass-dsl-libs-cu12==4.8.0", False),
+        ("smoke-cu128-py311", "nvidia-cudnn-cu13==9.20.0.48", True),
+        ("smoke-cu126-py311", "nvidia-cuda-runtime==13.0.96", True),
+        ("smoke-cu126-py311", "nvidia-cuda-runtime-cu12==12.6.77", False),
+        ("smoke-cpu-py311", "torch==2.13.0+cu126", True),
+        ("smoke-cpu-py311", "torch==2.13.0+cpu", False),
+        ("smoke-cpu-py311", "nvidia-ml-py==13.615.71", True),
+    ],
+)
+def test_what_each_accelerator_keeps_out(name: str, pin: str, found: bool) -> None:
+    package, _, version = pin.partition("==")
+    assert variants.find(name).forbids(package, version) is found
+
+
 def test_a_requirement_that_is_not_met(locks: Path) -> None:
     edit(locks / "base.txt", "app==1.0", "app==0.9")
     assert check(BASE, locks) == [("unmet", "base.txt:7: app 0.9 does not meet app>=1")]

@@ -209,6 +209,39 @@ def test_a_projects_own_index_that_is_silent_or_lacks_the_build(lock: Callable, 
     assert "PIP_FIND_LINKS" in caught.value.next_command
 
 
+def test_a_kept_pin_is_found_on_every_index(
+    lock: Callable, serve: Callable, tmp_path: Path, make_wheel: Callable
+) -> None:
+    """A private index has the kept version for another Python only; the ordinary one has it for ours."""
+    nodot = PYTHON.replace(".", "")
+    make_wheel(tmp_path / "own", "lib", "1.0", tag="cp38-cp38-manylinux_2_17_x86_64")
+    make_wheel(tmp_path / "ordinary", "app", "1.0", "lib>=1")
+    make_wheel(tmp_path / "ordinary", "lib", "1.0", tag=f"cp{nodot}-cp{nodot}-manylinux_2_17_x86_64")
+    extra = (serve(tmp_path / "own").url,)
+    settings = IndexSettings(index_url=serve(tmp_path / "ordinary").url, extra_index_urls=extra)
+    assert lock(settings=settings).changed
+    make_wheel(tmp_path / "ordinary", "lib", "1.1")
+    assert not lock(settings=settings).changed
+
+
+def test_a_pin_that_no_longer_fits_gives_way_alone(lock: Callable, wheels: Path, make_wheel: Callable) -> None:
+    lock()
+    make_wheel(wheels, "app", "1.1", "lib>=2")
+    make_wheel(wheels, "lib", "2.0")
+    made = lock(replace(VARIANT, requirements=(replace(APP, bound=">=1.0"), replace(APP, name="lib", bound=">=2"))))
+    assert [(m.name, m.before, m.after) for m in made.moved] == [("lib", "1.1", "2.0")]
+
+
+def test_a_build_for_something_else_is_refused(lock: Callable, wheels: Path, make_wheel: Callable) -> None:
+    """ "==1.0" admits 1.0+cpu, and takes it: PEP 440 sorts it above 1.0."""
+    make_wheel(wheels, "app", "1.0+cpu")
+    gpu = replace(VARIANT, requirements=(replace(APP, bound="==1.0"),), forbidden=("*==*+cpu",))
+    with pytest.raises(ChangeError, match=r"would hold app 1\.0\+cpu \(asked for by the input\)"):
+        lock(gpu)
+    made = lock(replace(gpu, requirements=(replace(APP, bound="===1.0"),)))
+    assert [(pin.name, pin.version) for pin in made.pins] == [("app", "1.0"), ("lib", "1.1")]
+
+
 def test_two_locks_that_must_agree(lock: Callable, wheels: Path, make_wheel: Callable) -> None:
     lock(replace(VARIANT, name="base"))
     make_wheel(wheels, "lib", "2.0")
@@ -261,9 +294,16 @@ def test_the_input_of_the_tool_carries_the_reasons_of_pyproject(
         (("schema = 1", "schema = 2"), "schema: expected 1, got 2"),
         (('purpose = "tool"', 'purose = "tool"'), "variant.tool-py311.purose: unknown key; did you mean 'purpose'"),
         (('python = "3.11"', "python = 3.11"), "variant.tool-py311.python: expected text, got 3.11"),
-        (('accelerator = "none"', 'accelerator = "gpu"'), "expected one of none, cu130, cpu, got 'gpu'"),
-        (('from = "project.dependencies"', ""), "variant.tool-py311: expected either `from` or [[requirement]] rows"),
+        (('accelerator = "none"', 'accelerator = "gpu"'), "expected one of none, cu126, cu128, cu130, cpu, got 'gpu'"),
+        (
+            ('from = "project.dependencies"', ""),
+            "variant.tool-py311: expected either `from`, or `sets` and [[requirement]] rows",
+        ),
         (('bound = "==2.13.0+cpu"', 'bound = ">=2.13"'), "a package of index torch-cpu needs one exact version"),
+        (
+            ('sets = ["smoke-gpu",', 'sets = ["smoke",'),
+            "smoke-cu126-py311.sets: expected some of smoke-gpu, torch-cu126",
+        ),
         (('index = "torch-cpu"', 'index = "torch"'), "requirement.0.index: expected one of torch-cpu, got 'torch'"),
     ],
 )
