@@ -11,6 +11,7 @@ from provision.fact import Absent, Missing, Snapshot
 from provision.facts.docker import DaemonJson
 from provision.facts.engines import ContainerEngines
 from provision.facts.system import System
+from provision.plan.accelerator import IMAGE_PYTHON
 from provision.plan.audit import Audit
 from provision.plan.cuda import Cuda
 from provision.plan.promise import Promise
@@ -18,7 +19,6 @@ from provision.record import record
 from provision.spec import Spec
 
 _LOCKFILES = Path(__file__).parents[1] / "lockfiles"
-IMAGE_PYTHON = "py311"  # what the base image carries: Debian 12's Python 3.11, or the catalogue's python:3.11
 # iptables: docker.io only recommends it, and its default bridge does not start without it.
 # mmdebstrap: makes the base image where no registry answers. python3-apt: Ansible's package module stands on it.
 DEBIAN_PACKAGES = ("iptables", "mmdebstrap", "python3-apt")
@@ -51,7 +51,7 @@ class Dependencies:
             raise Missing(f"which container engine is here: {engines.reason}")
         here = () if isinstance(engines, Absent) else tuple(e.kind for e in engines.found)
         engine = "docker-ce" if "docker-ce" in here else "docker.io"
-        lock = f"smoke-{cuda.accelerator}-{IMAGE_PYTHON}"
+        lock = f"smoke-{cuda.accelerator}-py{IMAGE_PYTHON.replace('.', '')}"
         return cls(
             engine=engine,
             packages=tuple(sorted({*DEBIAN_PACKAGES, engine, *more})),

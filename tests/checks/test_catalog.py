@@ -44,7 +44,9 @@ def test_cudas_floor_is_the_one_that_the_plan_asks_for() -> None:
         digits = re.fullmatch(r"cu(\d+)(\d)", name)
         assert digits
         assert row["minimum_driver"] == tables.minimum_driver(f"{digits[1]}.{digits[2]}")
-        wheel = next(w for w in tables.wheels() if (w.torch, w.cuda) == ("2.13", f"{digits[1]}.{digits[2]}"))
+        wheel = next(
+            w for w in tables.wheels() if (w.torch, w.cuda) == (minor(row["torch"]), f"{digits[1]}.{digits[2]}")
+        )
         assert tuple(row["architectures"]) == wheel.architectures
 
 
