@@ -185,15 +185,34 @@ main.add_command(disk)
 @click.option("--check", "only_check", is_flag=True, help="Change nothing; say what is wrong with the locks.")
 @click.option("--crosscheck", is_flag=True, help="Ask both resolvers and compare every pin.")
 @click.option("--resolver", type=click.Choice(["uv", "pip-tools"]), default="uv", show_default=True)
+@click.option(
+    "--upgrade",
+    metavar="[PACKAGE]",
+    is_flag=False,
+    flag_value="*",
+    multiple=True,
+    help="Take the newest that fits of this package, or of all; may be repeated. Write it last, or with =.",
+)
+@click.option("--at", metavar="DATE", default="", help="Resolve as of the end of this day (UTC), such as 2026-11-24.")
 @click.pass_context
-def lock(ctx: click.Context, variants: tuple[str, ...], only_check: bool, crosscheck: bool, resolver: str) -> None:
+def lock(
+    ctx: click.Context,
+    variants: tuple[str, ...],
+    only_check: bool,
+    crosscheck: bool,
+    resolver: str,
+    upgrade: tuple[str, ...],
+    at: str,
+) -> None:
     """Make lockfiles with a hash on every line. From provision/catalog/variants.toml and pyproject.toml.
 
     Example:  provision lock smoke-cpu-py311
     """
     from provision.lock import command
 
-    text, code = command.run(variants, only_check=only_check, crosscheck=crosscheck, resolver=resolver)
+    text, code = command.run(
+        variants, only_check=only_check, crosscheck=crosscheck, resolver=resolver, upgrade=upgrade, at=at
+    )
     _emit(text)
     ctx.exit(code)
 

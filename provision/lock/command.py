@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from provision.errors import UsageError
-from provision.lock import variants
+from provision.lock import text, variants
 from provision.lock.check import check_lock
 from provision.lock.make import crosscheck as compare
 from provision.lock.make import lock_variant
@@ -27,11 +27,26 @@ def checkout() -> tuple[Path, Path]:
 
 
 def run(
-    names: tuple[str, ...], *, only_check: bool, crosscheck: bool, resolver: Literal["uv", "pip-tools"] | str
+    names: tuple[str, ...],
+    *,
+    only_check: bool,
+    crosscheck: bool,
+    resolver: Literal["uv", "pip-tools"] | str,
+    upgrade: tuple[str, ...] = (),
+    at: str = "",
 ) -> tuple[str, int]:
-    """Make (or only check) the named locks, all of them where none is named. The text, and 0 or 1."""
+    """Make (or only check) the named locks, all of them where none is named. The text, and 0 or 1.
+
+    ``upgrade``: packages to move, or ``*`` for all.
+    """
     lockfiles, pyproject = checkout()
+    if at and upgrade:
+        raise UsageError("--at resolves everything anew, so --upgrade says nothing more", "leave one of them out")
+    if misread := [each for each in upgrade if each in {variant.name for variant in variants.load()}]:
+        raise UsageError(f"{misread[0]} is a variant, no package", f"provision lock {misread[0]} --upgrade")
     chosen = tuple(variants.find(name) for name in names) or variants.load()
+    freed = _freed(chosen, upgrade, lockfiles)
+    chosen = tuple(variant for variant in chosen if variant.name in freed)
     lines: list[str] = []
     bad = False
     for variant in chosen:
@@ -47,7 +62,39 @@ def run(
             bad = bad or bool(answer.differences)
         else:
             say(f"{variant.name}: resolving with {resolver}")
-            made = lock_variant(variant, resolver=resolver, lockfiles=lockfiles, pyproject=pyproject)  # type: ignore[arg-type]
+            made = lock_variant(
+                variant,
+                resolver=resolver,  # type: ignore[arg-type]
+                lockfiles=lockfiles,
+                pyproject=pyproject,
+                upgrade=freed[variant.name],
+                at=at,
+            )
             lines.append(f"{variant.name}: {len(made.pins)} packages, {'changed' if made.changed else 'unchanged'}")
-            lines += [f"  {m.name}: {m.before or '-'} -> {m.after or '-'}" for m in made.moved]
+            lines += [f"  {m.name}: {m.before or '-'} -> {m.after or '-'}: {m.because}" for m in made.moved]
     return "\n".join(lines) + "\n", int(bad)
+
+
+def _freed(
+    chosen: tuple[variants.Variant, ...], upgrade: tuple[str, ...], lockfiles: Path
+) -> dict[str, bool | tuple[str, ...]]:
+    """By variant, what may move: all, nothing, or which of the named packages its lock holds (a lock with none is left out).
+
+    Raises ``UsageError`` for a package that no chosen lock holds.
+    """
+    from packaging.utils import canonicalize_name
+
+    if not upgrade or "*" in upgrade:
+        return {variant.name: bool(upgrade) for variant in chosen}
+    wanted = {canonicalize_name(name) for name in upgrade}
+    held: dict[str, bool | tuple[str, ...]] = {}
+    unknown = set(wanted)
+    for variant in chosen:
+        path = lockfiles / f"{variant.name}.txt"
+        pins = text.parse(path.read_text()).pins if path.is_file() else ()
+        if here := tuple(sorted(wanted & {pin.name for pin in pins})):
+            held[variant.name] = here
+            unknown -= set(here)
+    if unknown:
+        raise UsageError(f"no lock that was asked for holds {', '.join(sorted(unknown))}", "provision lock --upgrade")
+    return held

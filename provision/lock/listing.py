@@ -14,7 +14,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @record
 class PackageFile:
-    """One file that a page offers. ``sha256`` is empty where the page names none.
+    """One file that a page offers. ``sha256`` and ``uploaded`` (ISO 8601, UTC) are empty where the page names none.
 
     ``has_metadata``: the wheel's METADATA lies beside it as a file of its own (PEP 658, 714). ``yanked``: PEP 592.
     """
@@ -24,6 +24,7 @@ class PackageFile:
     sha256: str
     has_metadata: bool = False
     yanked: bool = False
+    uploaded: str = ""
 
 
 def from_json(text: str, base: str) -> tuple[PackageFile, ...]:
@@ -36,6 +37,7 @@ def from_json(text: str, base: str) -> tuple[PackageFile, ...]:
                 sha256=_checked(entry.get("hashes", {}).get("sha256", "")),
                 has_metadata=bool(entry.get("core-metadata", entry.get("dist-info-metadata", False))),
                 yanked=bool(entry.get("yanked", False)),
+                uploaded=str(entry.get("upload-time") or ""),
             )
             for entry in json.loads(text)["files"]
         )

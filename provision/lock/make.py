@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +20,12 @@ from provision.record import record
 
 @record
 class Moved:
-    """A package whose version changed; ``before`` or ``after`` is empty where it came or went."""
+    """A package whose version changed; ``before`` or ``after`` is empty where it came or went. ``because``: what moved it."""
 
     name: str
     before: str
     after: str
+    because: str = ""
 
 
 @record
@@ -56,18 +58,24 @@ def lock_variant(
     pyproject: Path,
     settings: IndexSettings | None = None,
     resolver: Resolver = "uv",
-    upgrade: bool = False,
+    upgrade: bool | tuple[str, ...] = False,
+    at: str = "",
 ) -> Locked:
     """Write ``<name>.in`` and ``<name>.txt`` into ``lockfiles``.
 
-    Without ``upgrade`` the versions of the present lock are kept where they still fit. Every place that the user
-    configured must answer; otherwise ``ChangeError``, and the previous files stand.
+    Without ``upgrade`` the versions of the present lock are kept where they still fit; with names, those of all others.
+    ``at`` (``2026-11-24``) resolves as of the end of that day in UTC, from nothing: repeated, it gives the same bytes.
+    Every place that the user configured must answer; otherwise ``ChangeError``, and the previous files stand.
     """
     settings = index.read() if settings is None else settings
     input_text = inputs.render(variant, pyproject)
     beside = {f"{other}.txt": _constraints(lockfiles / f"{other}.txt") for other in variant.agree_with}
     lock_path = lockfiles / f"{variant.name}.txt"
     before = text.parse(lock_path.read_text()) if lock_path.is_file() else text.Lock(pins=(), input_sha256="")
+    freed = frozenset(_normal(name) for name in upgrade) if isinstance(upgrade, tuple) else frozenset()
+    if unknown := sorted(freed - {pin.name for pin in before.pins}):
+        raise UsageError(f"{variant.name} holds no {', '.join(unknown)}", f"provision lock {variant.name} --upgrade")
+    kept = () if at or upgrade is True else tuple(pin for pin in before.pins if pin.name not in freed)
     pins, sources = _answer(
         variant,
         input_text,
@@ -75,7 +83,9 @@ def lock_variant(
         settings=settings,
         resolver=resolver,
         beside=beside,
-        previous="" if upgrade else _bare(before.pins),
+        previous=_bare(kept),
+        hold=not freed,
+        uploaded_before=_day_after(at) if at else "",
     )
     _refuse_forbidden(variant, pins)
     title = (
@@ -100,7 +110,7 @@ def lock_variant(
         input_path=lockfiles / f"{variant.name}.in",
         lock_path=lock_path,
         pins=pins,
-        moved=_moved(before.pins, pins),
+        moved=_moved(before.pins, pins, freed),
         changed=changed,
         public_indexes=sources,
     )
@@ -141,17 +151,26 @@ def _answer(
     resolver: Resolver,
     beside: dict[str, str],
     previous: str,
+    hold: bool,
+    uploaded_before: str,
 ) -> tuple[tuple[Pin, ...], tuple[str, ...]]:
     """The pins with hashes and notes, and the names of the public indexes that were asked."""
-    pages = Pages(settings)
+    pages = Pages(settings, uploaded_before)
     # Also the look whether every place answers, before a resolver spends its retries on a dead one.
     pages.read(_normal(each.name) for each in wanted)
     settings, sources = _with_public_indexes(wanted, pages)
     pins = resolve(
-        input_text, target=variant.target, settings=settings, resolver=resolver, beside=beside, previous=previous
+        input_text,
+        target=variant.target,
+        settings=settings,
+        resolver=resolver,
+        beside=beside,
+        previous=previous,
+        hold=hold,
+        before=uploaded_before,
     )
     if sources:
-        pages = Pages(settings)
+        pages = Pages(settings, uploaded_before)
     hashes = united_sha256(pages, ((pin.name, pin.version) for pin in pins))
     notes = {
         _normal(each.name): _note(each.name, each.index.name, sources) for each in wanted if each.index is not None
@@ -216,13 +235,40 @@ def _bare(pins: tuple[Pin, ...]) -> str:
     return "".join(f"{pin.name}=={pin.version}\n" for pin in pins)
 
 
-def _moved(before: tuple[Pin, ...], after: tuple[Pin, ...]) -> tuple[Moved, ...]:
-    old, new = ({pin.name: pin.version for pin in pins} for pins in (before, after))
+def _moved(before: tuple[Pin, ...], after: tuple[Pin, ...], freed: frozenset[str]) -> tuple[Moved, ...]:
+    old = {pin.name: pin.version for pin in before}
+    new = {pin.name: pin for pin in after}
+    moving = {name for name in old.keys() | new.keys() if old.get(name) != (new[name].version if name in new else None)}
     return tuple(
-        Moved(name=name, before=old.get(name, ""), after=new.get(name, ""))
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name)
+        Moved(
+            name=name,
+            before=old.get(name, ""),
+            after=new[name].version if name in new else "",
+            because=_because(name, new, moving, freed),
+        )
+        for name in sorted(moving)
     )
+
+
+def _because(name: str, new: dict[str, Pin], moving: set[str], freed: frozenset[str]) -> str:
+    """What moved a package: it was named, or those that ask for it moved, or it is the newest that all of them admit."""
+    if name in freed:
+        return "it was asked to move"
+    if name not in new:
+        return "nothing asks for it any more"
+    askers = new[name].via
+    if forced := [each for each in askers if each in moving]:
+        return f"asked for by {', '.join(forced)}, which moved too"
+    return f"the newest that {', '.join(askers) or 'the input'} admits"
+
+
+def _day_after(day: str) -> str:
+    """The first moment, in UTC, that is no longer ``day``. Raises ``UsageError`` where it is no day."""
+    try:
+        following = datetime.date.fromisoformat(day) + datetime.timedelta(days=1)
+    except (ValueError, OverflowError):
+        raise UsageError(f"{day!r} is no day such as 2026-11-24", "provision lock --at 2026-11-24") from None
+    return f"{following.isoformat()}T00:00:00Z"
 
 
 def _normal(name: str) -> str:

@@ -34,6 +34,7 @@ _ACCEPT = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
 _ATTEMPTS = 3  # of an answer that the server itself calls passing
 _PASSING = frozenset({429, 500, 502, 503, 504})
 _WORKERS = 8
+_SECOND = len("2026-11-24T00:00:00")  # indexes write fractions of a second or none
 _CHUNK_BYTES = 1 << 20
 _NEXT = (
     "check the network and `python -m pip config list`; "
@@ -44,10 +45,12 @@ _NEXT = (
 class Pages:
     """A reader of every place the settings name; each page is read once. Raises ``ChangeError`` where one is silent."""
 
-    def __init__(self, settings: IndexSettings) -> None:
+    def __init__(self, settings: IndexSettings, before: str = "") -> None:
+        """``before``: leave out files uploaded at that time (``2026-11-24T00:00:00Z``) or later, where a page says it."""
         if not settings.no_index and not settings.index_url:
             settings = replace(settings, index_url=index.default_index_url())
         self.settings = settings
+        self._before = before
         self._opener = transport.opener(settings)
         self._listed: dict[str, tuple[PackageFile, ...]] = {}
 
@@ -73,7 +76,12 @@ class Pages:
     def wheels(self, package: str, version: str) -> tuple[PackageFile, ...]:
         """The wheels of one version of a package (normalised name), from every place in order."""
         found = (each for place in self.places(package) for each in self.files(place))
-        return tuple(each for each in found if listing.is_wheel_of(each.filename, package, version))
+        return tuple(
+            each
+            for each in found
+            if listing.is_wheel_of(each.filename, package, version)
+            and not (self._before and each.uploaded[:_SECOND] >= self._before[:_SECOND])
+        )
 
     def sha256(self, wheel: PackageFile) -> str:
         """The hash that the page gives, or else the file's own."""

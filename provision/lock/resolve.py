@@ -38,11 +38,15 @@ def resolve(
     resolver: Resolver = "uv",
     beside: Mapping[str, str] | None = None,
     previous: str = "",
+    hold: bool = True,
+    before: str = "",
 ) -> tuple[Pin, ...]:
     """The pins of one input for one target, sorted, without hashes; ``via`` names who asked for each.
 
     ``beside`` are further files that the input names (``-c OTHER.txt``). ``previous`` are pins to keep where they
-    still fit. Wheels only: what must be built from source cannot be installed from a lock without a network.
+    still fit; not ``hold``: where they stand in nobody's way. ``before`` (``2026-11-24T00:00:00Z``) leaves out what was
+    uploaded later, which only uv can. Wheels only: what must be built from source cannot be installed from a lock
+    without a network.
     pip-tools resolves for the interpreter it runs on, so it needs the target's Python.
 
     With several indexes uv looks for a kept pin on the first index that has the version, and finds no wheel where that
@@ -52,23 +56,33 @@ def resolve(
     Raises ``ChangeError`` with the resolver's own words, redacted, where there is no answer.
     """
     beside = dict(beside or {})
+    if before and resolver != "uv":
+        raise UsageError("pip-tools cannot resolve as of a day", "provision lock --resolver uv --at DATE")
     if resolver != "uv" or not previous:
-        return _asked(text, target, settings, resolver, beside, previous)
+        return _asked(text, target, settings, resolver, beside, previous, before)
     kept = {_KEPT: previous.replace("==", "===")}
-    for extra, pins in ((kept, ""), ({}, previous)):
+    for extra, pins in ((kept, ""), ({}, previous)) if hold else (({}, previous),):
         with contextlib.suppress(ChangeError):
-            return _asked(text, target, settings, resolver, beside | extra, pins)
-    return _asked(text, target, settings, resolver, beside, "")
+            return _asked(text, target, settings, resolver, beside | extra, pins, before)
+    return _asked(text, target, settings, resolver, beside, "", before)
 
 
 def _asked(
-    text: str, target: Target, settings: IndexSettings, resolver: Resolver, beside: Mapping[str, str], previous: str
+    text: str,
+    target: Target,
+    settings: IndexSettings,
+    resolver: Resolver,
+    beside: Mapping[str, str],
+    previous: str,
+    before: str,
 ) -> tuple[Pin, ...]:
     """One run of a resolver in a folder of its own; ``previous`` is its output file of the last time."""
     with tempfile.TemporaryDirectory(prefix="provision-lock-") as folder:
         for name, content in {_INPUT: text, "pins.txt": previous, **beside}.items():
             Path(folder, name).write_text(content)
         command, environment = _COMMANDS[resolver](target, settings)
+        if before:
+            command += ["--exclude-newer", before]
         if _KEPT in beside:
             command += ["--constraint", _KEPT]
         try:

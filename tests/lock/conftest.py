@@ -80,6 +80,7 @@ class Index:
     metadata: bool = False  # METADATA beside each wheel (PEP 658)
     ranges: bool = True
     yanked: tuple[str, ...] = ()  # file names
+    uploaded: dict[str, str] = field(default_factory=dict)  # file name to time
     sent_bytes: int = 0  # of wheels
 
     @property
@@ -164,6 +165,7 @@ def _handler(index: Index) -> type[BaseHTTPRequestHandler]:
                         "hashes": {"sha256": _sha256(wheel)} if index.hashes else {},
                         "core-metadata": index.metadata,
                         "yanked": wheel.name in index.yanked,
+                        **({"upload-time": index.uploaded[wheel.name]} if wheel.name in index.uploaded else {}),
                     }
                     for wheel in wheels
                 ]

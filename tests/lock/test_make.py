@@ -66,8 +66,8 @@ def test_the_whole_text(resolver: Resolver, lock: Callable, wheels: Path, sha256
         "    # via app\n"
     )
     assert made.moved == (
-        make.Moved(name="app", before="", after="1.0"),
-        make.Moved(name="lib", before="", after="1.1"),
+        make.Moved(name="app", before="", after="1.0", because="the newest that the input admits"),
+        make.Moved(name="lib", before="", after="1.1", because="asked for by app, which moved too"),
     )
 
 
@@ -87,7 +87,7 @@ def test_a_newer_release_waits_for_upgrade(
     make_wheel(wheels, "lib", "2.0")
     assert not lock(resolver=resolver).changed
     made = lock(resolver=resolver, upgrade=True)
-    assert made.moved == (make.Moved(name="lib", before="1.1", after="2.0"),)
+    assert made.moved == (make.Moved(name="lib", before="1.1", after="2.0", because="the newest that app admits"),)
 
 
 def test_a_forbidden_package_is_refused_and_nothing_written(
