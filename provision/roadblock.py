@@ -57,7 +57,7 @@ WINGS: dict[str, dict[str, str]] = {
     },
     "cuda": {
         "check": "checks/cuda",
-        "plan": "provision/plan/cuda.py",
+        "plan": "provision/plan/cuda",
         "role": "none: a driver comes from the vendor's repository and asks for a reboot; the findings give the commands",
         "template": _NO_FILE,
         "proof": "provision/payload/smoke/proofs/cuda.py",

@@ -11,7 +11,7 @@ from provision import plan, spec
 from provision.fact import Absent, Missing, Snapshot
 from provision.facts.driver import DriverLibraries, NvidiaDriver
 from provision.lock import text
-from provision.plan import accelerator
+from provision.plan.cuda import accelerator
 from tests.test_plan import CARD, NvidiaCards, machine
 
 LOCKFILES = Path(__file__).parents[1] / "lockfiles"

@@ -11,9 +11,9 @@ from provision.fact import Absent, Missing, Snapshot
 from provision.facts.docker import DaemonJson
 from provision.facts.engines import ContainerEngines
 from provision.facts.system import System
-from provision.plan.accelerator import IMAGE_PYTHON
 from provision.plan.audit import Audit
 from provision.plan.cuda import Cuda
+from provision.plan.cuda.accelerator import IMAGE_PYTHON
 from provision.plan.promise import Promise
 from provision.record import record
 from provision.spec import Spec

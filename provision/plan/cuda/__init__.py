@@ -9,7 +9,7 @@ from provision.fact import Missing, Snapshot
 from provision.facts.driver import DriverLibraries, NvidiaDriver
 from provision.facts.gpus import Gpus
 from provision.facts.pci import NvidiaCards
-from provision.plan import accelerator
+from provision.plan.cuda import accelerator
 from provision.plan.promise import Promise
 from provision.record import record
 from provision.spec import Spec
