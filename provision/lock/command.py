@@ -72,6 +72,10 @@ def run(
             )
             lines.append(f"{variant.name}: {len(made.pins)} packages, {'changed' if made.changed else 'unchanged'}")
             lines += [f"  {m.name}: {m.before or '-'} -> {m.after or '-'}: {m.because}" for m in made.moved]
+    if only_check:
+        lines.append(
+            "not looked at: whether a locked wheel was withdrawn or is gone; --check reads files and asks no index"
+        )
     return "\n".join(lines) + "\n", int(bad)
 
 

@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from provision.cli import main
 from provision.index import IndexSettings
 from provision.lock import make, variants
 from provision.lock.check import Problem, check_lock
@@ -156,6 +158,17 @@ def test_a_carriage_return_or_a_missing_last_newline_hides_nothing(locks: Path) 
     assert check(BASE, locks) == []
     path.write_bytes(path.read_bytes() + b"\r\nlib==2.0 \\")
     assert [kind for kind, _ in check(BASE, locks)] == ["no-hash"]
+
+
+def test_the_command_says_what_it_did_not_look_at() -> None:
+    done = CliRunner().invoke(main, ["lock", "--check", "fuzz-py311"])
+    assert (done.exit_code, done.output.splitlines()) == (
+        0,
+        [
+            "fuzz-py311: stands",
+            "not looked at: whether a locked wheel was withdrawn or is gone; --check reads files and asks no index",
+        ],
+    )
 
 
 # The locks kept in git.
