@@ -85,7 +85,7 @@ class Expect:
     ``gpu_model``: words of every GPU's name ("H100"). ``link_width``: PCIe lanes of every card, at least.
     ``gpu_memory_bytes``: memory of every GPU, at least. ``nvlinks``: active NVLinks of every GPU, at least.
     ``memory_gib``: main memory, at least. ``python``: minor release ("3.11") of the environment in use.
-    ``disk_mb_per_s``: measured by ``provision disk``, and unknown to the doctor.
+    ``disk_mb_per_s``: measured by ``provision disk``; the doctor only compares what the disk's link can carry.
     """
 
     gpus: int | None = None

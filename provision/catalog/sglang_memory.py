@@ -51,8 +51,3 @@ def static_fraction(
         left = max(left, 10 * MIB_OF_GIB) if gpu_mib > 60 * MIB_OF_GIB else left
     left += row.speculative_mib if speculative else 0
     return round((gpu_mib - left) / gpu_mib, 3)
-
-
-def pool_tokens(free_before: int, free_after: int, fraction: float, token_bytes: int) -> int:
-    """``max_total_num_tokens`` of a model without recurrent layers: bytes free before and after loading the weights."""
-    return max(0, int(free_after - free_before * (1 - fraction)) // token_bytes)

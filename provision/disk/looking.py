@@ -80,8 +80,9 @@ def _same_mount(host: Host, where: Place, checkpoint: model.Checkpoint | None) -
     """The named model's files, where they lie on the very mount that is measured."""
     if checkpoint is None or not checkpoint.files:
         return None
-    other = place(host, checkpoint.files[0].path)
-    return checkpoint if other.mount_point == where.mount_point else None
+    # A file may be gone by now, or have a name that is no text and cannot be asked for again.
+    other = or_none(lambda: place(host, checkpoint.files[0].path), reasons=NotKnown)
+    return checkpoint if other and other.mount_point == where.mount_point else None
 
 
 def _standing(host: Host, where: Place) -> Standing:

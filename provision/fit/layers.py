@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _GLOBAL_EVERY = {"gemma2": 2, "gpt_oss": 2, "gemma3": 6, "gemma3_text": 6, "cohere2": 4, "llama4": 4, "llama4_text": 4}
 # Families whose sliding_window key is not obeyed unless use_sliding_window says so.
 _WINDOW_ONLY_IF_USED = ("qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "qwen2_vl", "qwen2_5_vl")
-_BIASED = ("qwen2", "qwen2_moe", "qwen2_vl", "qwen2_5_vl", "gpt_oss", "glm4_moe_biased")
+_BIASED = ("qwen2", "qwen2_moe", "qwen2_vl", "qwen2_5_vl", "gpt_oss")
 _NORMED = ("qwen3", "qwen3_moe", "qwen3_next", "qwen3_vl", "gemma3", "gemma3_text", "olmo2", "glm4_moe", "minimax_m2")
 _PATTERN = {"M": "mamba", "*": "attention", "-": "mlp", "E": "moe"}  # nemotron_h's hybrid_override_pattern
 

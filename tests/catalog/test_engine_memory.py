@@ -167,11 +167,6 @@ def test_a_draft_is_left_room_up_to_0_5_13(version: str, mib: int) -> None:
     assert plain - eagle == pytest.approx(mib / 81559, abs=1e-3)
 
 
-def test_the_pool_is_what_is_free_less_the_share_left() -> None:
-    assert sglang_memory.pool_tokens(80 * GIB, 60 * GIB, 0.9, 1024) == 52 * GIB // 1024
-    assert sglang_memory.pool_tokens(80 * GIB, 7 * GIB, 0.9, 1024) == 0
-
-
 def test_a_build_without_a_release_number_is_the_newest() -> None:
     assert accounting("vllm", "0.1.dev19754+g3a0914114").utilisation == 0.92
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,11 @@ def disk(*arguments: str) -> Result:
 
 def said(*arguments: str) -> dict[str, Any]:
     return dict(json.loads(disk(*arguments, "--json").stdout))
+
+
+def test_weights_whose_name_is_no_text_do_not_end_it(on_disk: Path) -> None:
+    (Path(os.fsdecode(os.fsencode(on_disk) + b"/\xff\xfe.bin"))).write_bytes(bytes(2 << 20))
+    assert said(str(on_disk), *SHORT).keys() >= KEYS
 
 
 def test_the_contracts_keys_and_no_model(on_disk: Path) -> None:
