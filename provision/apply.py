@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from provision import codec, evidence, playbook
+from provision import codec, evidence, playbook, roles
 from provision.errors import ChangeError, UsageError
 from provision.evidence import FileState
 from provision.fact import Absent, Missing, Snapshot
@@ -21,9 +21,6 @@ from provision.playbook import TaskResult
 from provision.record import record
 from provision.render import Manifest
 
-SECTIONS = ("storage", "audit", "fragmentation", "isolation", "dependencies")
-# The state folder and the evidence go before every change, whatever else was asked for.
-ALWAYS = ("storage", "audit")
 SHARED = {"/etc/docker/daemon.json": DaemonJson, "/etc/fstab": FileSystemTable}
 
 
@@ -80,10 +77,7 @@ def apply(
     host = host or LocalHost()
     rendered, run = rendered.resolve(), run.resolve()
     need_root(host)
-    if only is not None and only not in SECTIONS:
-        raise UsageError(
-            f"--only {only}: no role of that name{codec.nearest(only, SECTIONS)}; there are {', '.join(SECTIONS)}"
-        )
+    tags = roles.tags(only)
     manifest = read_manifest(rendered)
     if manifest.plan != plan.digest:
         raise UsageError(
@@ -92,10 +86,10 @@ def apply(
     present = evidence.look(host, manifest, plan)
     before = evidence.take(host, run, plan, present, target_states(rendered, manifest))
     variables = _variables(rendered, run, before, manifest, snapshot, present)
-    more = {"disks"} if only == "storage" else set()
-    tags = () if only is None else tuple(sorted({*ALWAYS, only, *more}))
     try:
-        played = playbook.play("site.yml", rendered, run / "ansible", variables, results=run / "apply.jsonl", tags=tags)
+        played = playbook.play(
+            "site.yml", rendered, run / "ansible", variables, results=run / "apply.jsonl", tags=tags if only else ()
+        )
     finally:
         after = evidence.finish(host, run, before)
     done = Applied(results=played.results, stats=played.stats, added=after.added_packages)
@@ -104,8 +98,10 @@ def apply(
     return done
 
 
-def check_mode(rendered: Path, plan: Plan, snapshot: Snapshot, host: Host | None = None) -> tuple[TaskResult, ...]:
-    """What Ansible itself says it would change (``--check --diff``); nothing is changed.
+def check_mode(
+    rendered: Path, plan: Plan, snapshot: Snapshot, host: Host | None = None, only: str | None = None
+) -> tuple[TaskResult, ...]:
+    """What Ansible itself says it would change (``--check --diff``), in one role with ``only``; nothing is changed.
 
     Steps that stand on a package that is not there yet are left out: check mode fails on them. The preview lists them
     from the plan.
@@ -125,6 +121,7 @@ def check_mode(rendered: Path, plan: Plan, snapshot: Snapshot, host: Host | None
             work / "ansible",
             variables,
             results=work / "check.jsonl",
+            tags=() if only is None else roles.tags(only),
             skip_tags=skip,
             check=True,
         )

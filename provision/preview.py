@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Literal
 
+from provision import roles
 from provision.evidence import Ours, Present
 from provision.fact import Absent, Missing, Snapshot
 from provision.facts.docker import Docker, Images
@@ -46,18 +48,24 @@ def preview(
     wanted: Mapping[str, str],
     present: Present,
     ours: Ours = Ours(),  # noqa: B008 (frozen)
+    only: tuple[str, ...] = roles.ALL,
 ) -> tuple[Change, ...]:
-    """Every change that applying ``plan`` would make, in the order of the roles.
+    """Every change that applying ``plan`` would make, in the order of the roles; ``only``: the tags that run.
 
     ``wanted``: destination to rendered text. ``present``: the files as they are (``evidence.look``). ``ours``: what
     earlier runs put there, so that repairing it is not changing somebody else's. Raises ``ConsentNeeded`` where a disk
     that the volume needs is somebody's.
     """
+    manifest = replace(manifest, files=tuple(f for f in manifest.files if f.section in only))
     folders, files = tuple(_folders(plan, manifest, present)), tuple(_files(manifest, wanted, present, ours))
-    packages = tuple(_packages(plan, present))
+    packages = tuple(_packages(plan, present, only))
     engine_comes = any(p.what == plan.dependencies.engine for p in packages)
-    unit = tuple(_engine(plan, snapshot, manifest, files, engine_comes))
-    return (*folders, *_volume(plan, present), *files, *packages, *unit, *_image(plan, snapshot, engine_comes))
+    volume = tuple(_volume(plan, present)) if roles.DISKS in only else ()
+    unit = tuple(_restart(snapshot, manifest, files))
+    if "dependencies" in only:
+        unit = (*_start(plan, snapshot, engine_comes), *unit)
+    image = tuple(_image(plan, snapshot, engine_comes)) if only == roles.ALL else ()
+    return (*folders, *volume, *files, *packages, *unit, *image)
 
 
 def _folders(plan: Plan, manifest: Manifest, present: Present) -> Iterator[Change]:
@@ -147,16 +155,15 @@ def _lines(text: str) -> list[str]:
     return lines
 
 
-def _packages(plan: Plan, present: Present) -> Iterator[Change]:
-    for name in plan.dependencies.packages:
+def _packages(plan: Plan, present: Present, only: tuple[str, ...]) -> Iterator[Change]:
+    volume = plan.storage.volume if roles.DISKS in only else None
+    for name in plan.dependencies.packages if "dependencies" in only else volume.packages if volume else ():
         if name not in present.package_names:
             yield Change(kind="package", what=name, detail="install it, with what it depends on")
 
 
-def _engine(
-    plan: Plan, snapshot: Snapshot, manifest: Manifest, files: tuple[Change, ...], comes: bool
-) -> Iterator[Change]:
-    """The engine is started, or takes up changed settings."""
+def _start(plan: Plan, snapshot: Snapshot, comes: bool) -> Iterator[Change]:
+    """The engine is started, now and with the machine."""
     how = {"systemd": "under systemd", "sysvinit": "as a sysvinit service", "direct": "as a background process"}
     start = f"start it {how[plan.dependencies.start]}"
     docker = snapshot.get(Docker)
@@ -170,20 +177,24 @@ def _engine(
     elif isinstance(docker, Missing):
         # A socket that is there and does not answer is what a stopped engine leaves behind.
         yield Change(kind="unit", what="docker", detail=start, previewable=False, reason=docker.reason)
-    else:
-        restarting = {f.destination for f in manifest.files if f.restart} & {c.what for c in files}
-        if restarting:
-            busy = docker.running_containers > 0 and not docker.live_restore
-            yield Change(
-                kind="unit",
-                what="docker",
-                detail=f"restart it: {', '.join(sorted(restarting))} changes"
-                + (f"; {docker.running_containers} running containers stop" if busy else ""),
-                additive=not busy,
-                needs="config" if busy else None,
-            )
-        if plan.dependencies.start != "direct" and enabled == "disabled":
-            yield Change(kind="unit", what="docker", detail="enable it, so that it starts with the machine")
+    elif plan.dependencies.start != "direct" and enabled == "disabled":
+        yield Change(kind="unit", what="docker", detail="enable it, so that it starts with the machine")
+
+
+def _restart(snapshot: Snapshot, manifest: Manifest, files: tuple[Change, ...]) -> Iterator[Change]:
+    """An engine that runs takes up changed settings."""
+    docker = snapshot.get(Docker)
+    restarting = {f.destination for f in manifest.files if f.restart} & {c.what for c in files}
+    if restarting and not isinstance(docker, (Absent, Missing)):
+        busy = docker.running_containers > 0 and not docker.live_restore
+        yield Change(
+            kind="unit",
+            what="docker",
+            detail=f"restart it: {', '.join(sorted(restarting))} changes"
+            + (f"; {docker.running_containers} running containers stop" if busy else ""),
+            additive=not busy,
+            needs="config" if busy else None,
+        )
 
 
 def _image(plan: Plan, snapshot: Snapshot, engine_comes: bool) -> Iterator[Change]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from provision import apply as applying
-from provision import check, consent, evidence, leftovers, preview, road, rundir
+from provision import check, consent, evidence, leftovers, preview, road, roles, rundir
 from provision.errors import ChangeError, ProvisionError
 from provision.fact import Snapshot
 from provision.host import LocalHost
@@ -134,6 +133,7 @@ def apply_run(run: RunDirectory, spec: Spec, *, only: str | None, yes: bool, all
     """Apply a run's plan if the machine is still the one it was made for."""
     from provision.report import out, text
 
+    roles.tags(only)  # refuses a name that is none
     applying.need_root(LocalHost())
     with leftovers.holding(run.path.parent):
         planned = run.plan()
@@ -147,7 +147,8 @@ def apply_run(run: RunDirectory, spec: Spec, *, only: str | None, yes: bool, all
             )
         road.note(run, command="apply", ended="")
         with _noting_errors(run):
-            plan, rendered = _agree(journey, yes=yes, allow=allow, command="provision apply")
+            command = f"provision apply --only {only}" if only else "provision apply"
+            plan, rendered = _agree(journey, yes=yes, allow=allow, command=command, only=only)
             _apply(journey, plan, rendered, only)
         road.note(run, ended=road.now(), exit=0)
         out.emit(text.up(journey.report(), out.style()))
@@ -217,11 +218,13 @@ def _begin(spec: Spec, command: str, run: RunDirectory | None = None) -> Journey
     return journey
 
 
-def _agree(journey: Journey, *, yes: bool, allow: frozenset[str], command: str) -> tuple[Plan, Path]:
+def _agree(
+    journey: Journey, *, yes: bool, allow: frozenset[str], command: str, only: str | None = None
+) -> tuple[Plan, Path]:
     """Show what will be done until there is a yes to exactly the plan that the machine, looked at again, still gives."""
     for _ in range(ROUNDS):
         plan = road.plan_of(journey.seen)
-        _ask(journey, plan, yes=yes, allow=allow, command=command)
+        _ask(journey, plan, yes=yes, allow=allow, command=command, only=only)
         journey.seen = _look(journey.spec)
         if road.plan_of(journey.seen).digest == plan.digest:
             return plan, journey.run.path / "rendered"
@@ -230,7 +233,7 @@ def _agree(journey: Journey, *, yes: bool, allow: frozenset[str], command: str) 
     raise ChangeError(f"the machine's plan changed {ROUNDS} times in a row; nothing was changed", "provision plan")
 
 
-def _ask(journey: Journey, plan: Plan, *, yes: bool, allow: frozenset[str], command: str) -> None:
+def _ask(journey: Journey, plan: Plan, *, yes: bool, allow: frozenset[str], command: str, only: str | None) -> None:
     from provision.report import out, text
 
     with journey.stage("render and preview"):
@@ -239,19 +242,15 @@ def _ask(journey: Journey, plan: Plan, *, yes: bool, allow: frozenset[str], comm
         present = evidence.look(host, manifest, plan)
         ours = evidence.ours(journey.run.path.parent)
         wanted = applying.wanted(rendered, manifest)
-        changes = preview.preview(plan, journey.seen.snapshot, manifest, wanted, present, ours)
-        foreseen = applying.check_mode(rendered, plan, journey.seen.snapshot, host) if changes else ()
+        changes = preview.preview(plan, journey.seen.snapshot, manifest, wanted, present, ours, roles.tags(only))
+        foreseen = applying.check_mode(rendered, plan, journey.seen.snapshot, host, only) if changes else ()
     journey.run.write("preview.json", {"schema": 1, "changes": changes, "ansible_check": foreseen})
     out.emit(text.preview(changes, out.style()))
     terminal = sys.stdin.isatty() and sys.stderr.isatty()
     answer = consent.decide(changes, journey.seen.snapshot, terminal=terminal, yes=yes, allow=allow, ours=ours)
     agreed = answer.go or (bool(answer.ask) and not answer.refused and _yes(answer.ask))
     if not agreed:
-        raise (
-            answer.error(command)
-            if answer.refused
-            else ChangeError("you said no; nothing was changed", shlex.join([command]))
-        )
+        raise (answer.error(command) if answer.refused else ChangeError("you said no; nothing was changed", command))
     road.note(journey.run, plan=plan.digest, consent={"terminal": terminal, "yes": yes, "allow": sorted(allow)})
 
 

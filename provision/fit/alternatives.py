@@ -51,7 +51,7 @@ def alternatives(model: question.Model, card: str, asked: Asked, engine: Account
         next(
             (1 for more, one in both if tried(f"{_words(one)} on {more.parallel.gpus} of these cards", more, one)), None
         )
-    missing = made.weights_bytes + made.cache.request_bytes(made.enough) * (asked.users or 1)
+    missing = made.weights_bytes + made.cache.request_bytes(made.enough) * asked.requests
     missing += made.activation.likely + made.non_torch.likely + made.graphs.likely - made.usable_bytes
     if engine.engine == "vllm" and 0 < missing <= made.weights_bytes / 2:  # beyond that nobody waits for the answer
         moved = math.ceil(missing / GIB) + 1

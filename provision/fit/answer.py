@@ -101,7 +101,7 @@ def as_json(one: Answer) -> dict[str, Any]:
 
 def _certain(made: Forecast, asked: Asked) -> bool:
     """The verdict is the same at both ends of the pool's range."""
-    need = made.cache.request_bytes(made.enough) * (asked.users or 1)
+    need = made.cache.request_bytes(made.enough) * asked.requests
     return (made.pool_low >= need) == (made.pool_high >= need)
 
 
@@ -126,14 +126,17 @@ def _why(model: question.Model, made: Forecast, asked: Asked, card: tuple[str, i
     if made.pool <= 0:
         said.append(f"nothing is left for the KV cache: {gib(-made.pool)} are missing")
         return said
-    each = f"{asked.users} requests" if asked.users else "one request"
-    need = made.cache.request_bytes(made.length) * (asked.users or 1)
+    many = asked.requests > 1
+    each = f"{asked.requests} requests" if many else "one request"
+    if asked.users and parts.dp > 1:
+        each += f" on each of {parts.dp} replicas"
+    need = made.cache.request_bytes(made.length) * asked.requests
     said.append(
-        f"{gib(made.pool)} are left for the KV cache; {each} of {made.length:,} tokens need{'s' * (not asked.users)} {gib(need)}"
+        f"{gib(made.pool)} are left for the KV cache; {each} of {made.length:,} tokens need{'s' * (not many)} {gib(need)}"
     )
     context = model.shapes.context
     if made.longest < made.enough:
-        said.append(f"the longest that {'each' if asked.users else 'one'} can have is {made.longest:,} tokens")
+        said.append(f"the longest that {'each' if many else 'one'} can have is {made.longest:,} tokens")
     elif made.too_many:
         said.append(
             f"{made.cache.blocks(made.pool)} cache blocks are too few for {asked.seqs} requests at once: each keeps a state"

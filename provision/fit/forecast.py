@@ -32,6 +32,11 @@ class Asked:
     users: int | None = None  # requests of that context that must fit at once
     drafts: int = 0  # tokens of speculative decoding by the model's own draft layers
 
+    @property
+    def requests(self) -> int:
+        """Of the users' requests, those that one replica holds at once: each has a cache of its own."""
+        return -(-(self.users or 1) // self.parallel.dp)
+
 
 @record
 class Forecast:
@@ -107,7 +112,7 @@ def forecast(
         kv_dtype = precision.cache
     kept = cache(model, asked.parallel, kv_dtype, engine, batched=batched, drafts=asked.drafts)
     context = model.context or asked.length or 4096
-    longest = kept.longest(pool // (asked.users or 1), max(context, asked.length or 0))
+    longest = kept.longest(pool // asked.requests, max(context, asked.length or 0))
     length = asked.length or min(context, max(longest, 1))
     enough = asked.length or min(context, LEAST_CONTEXT)
     too_many = any(group[0] == "state" for group in kept.groups) and kept.blocks(pool) < seqs and asked.seqs is not None

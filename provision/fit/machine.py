@@ -132,14 +132,19 @@ def _surely(made: Forecast, wanted: ModelSpec) -> bool:
 
 
 def _needed(made: Forecast, wanted: ModelSpec) -> int:
-    return made.cache.request_bytes(made.enough) * (wanted.users or 1)
+    return made.cache.request_bytes(made.enough) * _requests(wanted)
+
+
+def _requests(wanted: ModelSpec) -> int:
+    """Of the users' requests, those that one replica holds at once."""
+    return -(-(wanted.users or 1) // (wanted.dp or 1))
 
 
 def _left_out(model: question.Model, made: Forecast, wanted: ModelSpec) -> list[str]:
     """What follows from a context that provision.toml leaves out."""
     if wanted.context or made.longest >= (model.shapes.context or 0):
         return []
-    each = "each request" if (wanted.users or 1) > 1 else "a request"
+    each = "each request" if _requests(wanted) > 1 else "a request"
     return [
         f"context is left out: {made.longest:,} tokens are what is left for {each}, of the model's {model.shapes.context:,}"
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from provision import roles
 from provision.evidence import Ours
 from provision.fact import Absent, Missing
 from provision.facts.docker import Images
@@ -17,8 +18,9 @@ DAEMON, OFFLINE = WANTED
 
 @pytest.fixture
 def foresee(a_plan, manifest, snapshot, present):
-    def make(facts=None, ours=Ours(), wanted=None, **differences):  # noqa: B008 (frozen)
-        return preview(a_plan, snapshot(**(facts or {})), manifest, wanted or WANTED, present(**differences), ours)
+    def make(facts=None, ours=Ours(), wanted=None, only=None, **differences):  # noqa: B008 (frozen)
+        seen = present(**differences)
+        return preview(a_plan, snapshot(**(facts or {})), manifest, wanted or WANTED, seen, ours, roles.tags(only))
 
     return make
 
@@ -30,6 +32,16 @@ def test_a_machine_that_is_right_has_nothing_to_change(foresee) -> None:
 def test_a_missing_package_is_named(foresee) -> None:
     (change,) = foresee(packages=("docker.io",))
     assert (change.kind, change.what, change.additive) == ("package", "python3-apt", True)
+
+
+def test_one_role_alone_is_asked_for_its_own_changes_only(foresee) -> None:
+    different = {
+        "files": {DAEMON: "{}\n", OFFLINE: None},
+        "packages": ("docker.io",),
+        "facts": {"images": Absent("none")},
+    }
+    assert [c.what for c in foresee(**different, only="isolation")] == [OFFLINE]
+    assert [c.what for c in foresee(**different, only="dependencies")][-3:] == [DAEMON, "python3-apt", "docker"]
 
 
 def test_a_new_file_is_an_addition(foresee) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from provision import plan, undo_volume, volume
+from provision import plan, roles, undo_volume, volume
 from provision.errors import ChangeError, ConsentNeeded
 from provision.facts import contents
 from provision.preview import preview
@@ -143,10 +143,12 @@ def test_one_serial_number_for_two_disks_is_none() -> None:
 def foresee(a_plan: Any, snapshot: Any, present: Any) -> Any:
     """The preview of a machine that is right but for its volume."""
 
-    def make(machine: RecordedHost, wanted: plan.Volume = VOLUME, fstab: bool = False) -> list[tuple[Any, ...]]:
+    def make(
+        machine: RecordedHost, wanted: plan.Volume = VOLUME, only: tuple[str, ...] = roles.ALL
+    ) -> list[tuple[Any, ...]]:
         planned = dataclasses.replace(a_plan, storage=dataclasses.replace(a_plan.storage, volume=wanted))
         seen = dataclasses.replace(present(), volume=volume.look(machine, wanted))
-        changes = preview(planned, snapshot(), Manifest(plan="", machine="", files=()), {}, seen)
+        changes = preview(planned, snapshot(), Manifest(plan="", machine="", files=()), {}, seen, only=only)
         return [(c.kind, c.what, c.detail, c.additive, c.needs) for c in changes]
 
     return make
@@ -175,6 +177,13 @@ def test_the_preview_shows_each_disk_and_what_it_loses(foresee: Any) -> None:
         ("disk", None),
         ("model", None),
     ]
+
+
+def test_another_role_alone_neither_takes_the_disks_nor_asks_for_them(foresee: Any) -> None:
+    machine = host(row("nvme0n1", "S1", fstype="ext4"), row("nvme1n1", None))
+    with pytest.raises(ConsentNeeded, match="holds ext4"):
+        foresee(machine, only=roles.tags("storage"))
+    assert foresee(machine, only=roles.tags("isolation")) == []
 
 
 def test_a_volume_that_is_there_is_no_change(foresee: Any) -> None:

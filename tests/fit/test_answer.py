@@ -100,6 +100,16 @@ def test_users_are_requests_that_must_fit_at_once(users: int, code: int) -> None
     assert done.exit_code == code
 
 
+def test_replicas_share_the_users() -> None:
+    common = ("--model", "Qwen/Qwen3-8B", "--gpu", "RTX 4090", "--max-model-len", "8192")
+    alone = document(*common, "--users", "4")
+    assert alone["fits"] and not document(*common, "--users", "5")["fits"]
+    two = (*common, "--gpus", "2", "--tp", "1", "--dp", "2")
+    shared = document(*two, "--users", "8")
+    assert shared["fits"] and not document(*two, "--users", "9")["fits"]
+    assert "4 requests on each of 2 replicas" in " ".join(shared["why"])
+
+
 @pytest.mark.parametrize("length, fits", [(8192, True), (131072, False)])
 def test_the_asked_context_decides(length: int, fits: bool) -> None:
     said = document("--model", "meta-llama/Llama-3.1-8B", "--gpu", "RTX 4090", "--max-model-len", str(length))

@@ -23,6 +23,9 @@ _IOCB = struct.Struct("<QIIHhIQQqQII")  # struct iocb, linux/aio_abi.h: 64 bytes
 _EVENT_WORDS = 4  # struct io_event: data, obj, res, res2, of 8 bytes each
 _RESULT = 2
 _MOST = 1 << 16  # requests that are prepared at most, 4 MiB of them
+# Requests a call: with all that are ready in one, a virtual disk waits for the call to end and we wait for the disk. 379 MB/s
+# at 4 KiB and 32 in flight, 429 with two a call, 421 with one, 440 by fio, which sends one (virtio, 2 cores, 2026-11-24).
+_A_CALL = 2
 
 
 class Refused(Exception):
@@ -79,7 +82,7 @@ class Queue:
         while ready or flying:
             while ready:
                 at = sent % self._count
-                number = self._send(at, min(ready, self._count - at))
+                number = self._send(at, min(ready, self._count - at, _A_CALL))
                 ready, sent, flying = ready - number, sent + number, flying + number
             number = call(self._events, self._context, one, depth, events, None)
             if number < 0:
