@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from . import reading
+from . import reading, target
 from .meter import Meter
 from .space import Piece, existing, open_direct, shares, unnamed, write
 
@@ -85,7 +85,7 @@ def _whole_read(name: str, pieces: list[Piece]) -> list[Piece]:
     """Those pieces that the part ``name`` has just read: the rest is not in the cache."""
     left, found = _read.get(name, 0), []
     for piece in pieces:
-        take = min(left, piece.length) // reading.COPY_BLOCK * reading.COPY_BLOCK
+        take = min(left, piece.length) // target.COPY_BLOCK * target.COPY_BLOCK
         if take:
             found.append(piece._replace(length=take))
         left -= take

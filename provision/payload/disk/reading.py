@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import mmap
 import os
 import random
@@ -14,12 +13,11 @@ from . import aio
 from .cache import held_share, let_go
 from .meter import Meter
 from .space import BLOCK, Piece
+from .target import COPY_BLOCK, target
 
 DEPTH = 16  # blocks of 1 MiB in flight: as much as eight readers of 2 MiB, and past where one NVMe disk is busy
 READERS = 8  # vLLM's prefetch, and the concurrency from which the Run:ai streamer gained nothing more on one disk
 STREAM_BLOCK = 16 << 20  # vLLM's prefetch
-COPY_BLOCK = 1 << 20
-TARGET_BYTES = 128 << 20  # past the last cache of all but a few server processors
 RANDOM_BLOCK = 4096
 RANDOM_DEPTH = 32
 
@@ -124,36 +122,13 @@ def _runs(blocks: list[tuple[int, int]], most: int) -> Iterator[tuple[int, int, 
         yield run
 
 
-class _Target:
-    """Where weights end up: memory that is there already, and so large that no processor's cache holds it."""
-
-    def __init__(self) -> None:
-        self._memory = memoryview(mmap.mmap(-1, TARGET_BYTES))
-        for at in range(0, TARGET_BYTES, COPY_BLOCK):
-            self._memory[at : at + COPY_BLOCK] = bytes(COPY_BLOCK)
-        self._at = 0
-
-    def take(self, view: memoryview) -> None:
-        """Copy it in, behind what came before, and from the start again when full."""
-        if self._at + len(view) > TARGET_BYTES:
-            self._at = 0
-        self._memory[self._at : self._at + len(view)] = view
-        self._at += len(view)
-
-
-@functools.cache
-def _target() -> _Target:
-    """One for all parts: to make it takes seconds on a slow processor."""
-    return _Target()
-
-
 def streamed(pieces: list[Piece], meter: Meter) -> str:
     """One reader through the page cache into new memory, tensor by tensor, and from there to where it is wanted.
 
     As safetensors' backend "pread" does it. (Its ``load`` of a whole file's bytes copies once more: 2.8 s of processor time for
     2 GiB where "pread" took 1.7 and this 1.5; 2 cores, busy, 2026-11-24.)
     """
-    target = _target()
+    into = target()
     meter.start()
     for piece in pieces:
         for at in range(piece.offset, piece.offset + piece.length, STREAM_BLOCK):
@@ -163,7 +138,7 @@ def streamed(pieces: list[Piece], meter: Meter) -> str:
             with contextlib.closing(mmap.mmap(-1, length)) as fresh, memoryview(fresh) as view:
                 count = os.preadv(piece.fd, [view], at)
                 with view[:count] as part:
-                    target.take(part)
+                    into.take(part)
             meter.add(count)
     return _STREAMED
 
@@ -176,7 +151,7 @@ def mapped(pieces: list[Piece], meter: Meter) -> str:
 
     No advice is given to the kernel: torch's mapping gives none either, and with it the kernel reads ahead differently.
     """
-    target = _target()
+    into = target()
     meter.start()
     for piece in pieces:
         view = mmap.mmap(piece.fd, piece.length, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED, offset=piece.offset)
@@ -186,7 +161,7 @@ def mapped(pieces: list[Piece], meter: Meter) -> str:
                     return _MAPPED
                 count = min(COPY_BLOCK, piece.length - at)
                 with pages[at : at + count] as part:
-                    target.take(part)
+                    into.take(part)
                 meter.add(count)
     return _MAPPED
 
