@@ -201,7 +201,8 @@ def little_memory_free() -> Iterator[None]:
     A hypervisor takes back what has been free for some seconds, and whoever needs it then waits: loads of one file took 1.1
     to 9 s in turn (2026-11-24). That is a property of this machine's memory, not of its disk.
     """
-    available = next(int(line.split()[1]) for line in Path("/proc/meminfo").open() if line.startswith("MemAvailable"))
+    said = Path("/proc/meminfo").read_text().splitlines()
+    available = next(int(line.split()[1]) for line in said if line.startswith("MemAvailable"))
     size = max(0, (available << 10) - 8 * GIB)
     command = [sys.executable, "-c", f"held = bytearray(b'1') * {size}; print(flush=True); input()"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:

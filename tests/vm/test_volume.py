@@ -129,7 +129,7 @@ def test_what_would_be_destroyed_is_shown_and_needs_a_yes(vm: Any) -> None:
     wish(vm, "stripe0", "stripe1", wipe=("stripe1",))
     vm.provision("plan")
     asked = vm.provision("apply --only storage --yes", check=False)
-    assert asked.returncode == 4 and "next: provision apply --allow disks" in asked.stderr
+    assert asked.returncode == 4 and "next: provision apply --only storage --allow disks" in asked.stderr
     assert (
         "stripe0 (QEMU NVMe Ctrl, 1.1 GB, /dev/nvme0n1)  make it part of a RAID 0 of 2 disks; nothing is on it"
         in asked.stdout
