@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from provision.catalog import tables
+from provision.catalog import hardware
 from provision.catalog.version import minor, numbers, older
 from provision.check import ERROR, WARNING, Finding, NotApplicable, check
 from provision.checks._words import listed
@@ -170,7 +170,7 @@ def package_has_no_kernels_for_gpu(packages: Packages, gpus: Gpus) -> Iterator[F
     """
     for environment in packages.environments:
         here = dict(environment.packages)
-        for row in tables.floors():
+        for row in hardware.floors():
             version = here.get(row.package)
             if (
                 version is None

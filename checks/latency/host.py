@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from provision.catalog import tables
+from provision.catalog import hardware, tables
 from provision.check import ERROR, NOTE, WARNING, Finding, NotApplicable, check
 from provision.checks._words import counted, listed
+from provision.fact import Absent, Missing
 from provision.facts.control_group import ControlGroup
 from provision.facts.cpu import Cpu
 from provision.facts.environment import Environment
+from provision.facts.gpus import Gpus
 from provision.facts.memory_settings import MemorySettings
 from provision.facts.packages import Packages
 from provision.facts.pci import NvidiaCards
@@ -153,11 +155,14 @@ def processor_was_too_hot(power: CpuPower) -> Iterator[Finding]:
 
 
 @check("LAT055", ERROR, cause="cpu-isa-missing")
-def installed_package_needs_more_instructions(cpu: Cpu, packages: Packages) -> Iterator[Finding]:
+def installed_package_needs_more_instructions(
+    cpu: Cpu, packages: Packages, gpus: Gpus | Absent | Missing
+) -> Iterator[Finding]:
     """An installed package needs instructions that this processor does not have.
 
     Its compiled code uses them without asking: the process ends with "Illegal instruction" and no traceback, often at
-    import. In a virtual machine the processor usually has them and the hypervisor hides them.
+    import. In a virtual machine the processor usually has them and the hypervisor hides them. What a package uses only
+    where there is no GPU is not asked for beside one.
 
     ## Fix
     In a virtual machine: give it the host's processor model (`host-passthrough`). Otherwise build the package for this
@@ -168,7 +173,8 @@ def installed_package_needs_more_instructions(cpu: Cpu, packages: Packages) -> I
     """
     if cpu.microarchitecture is None:
         raise NotApplicable("the table knows instructions of x86-64 processors")
-    rows = tables.instructions()
+    without_gpu = isinstance(gpus, Absent) or (isinstance(gpus, Gpus) and not gpus.gpus)
+    rows = [row for row in hardware.instructions() if row.device == "" or without_gpu]
     for environment in packages.environments:
         here = dict(environment.packages)
         for row in rows:

@@ -7,7 +7,7 @@ import functools
 from typing import Any, Literal, TypeVar
 
 from provision import catalog, codec
-from provision.catalog.version import numbers
+from provision.catalog.version import numbers, older
 from provision.record import record
 
 T = TypeVar("T")
@@ -79,6 +79,25 @@ class Pin:
     engine: str
     first: str
     last: str
+    torch: str
+    source: str
+    date: str
+
+
+@record
+class PackageRange:
+    """What releases ``first`` to ``last`` of a package ask for. ``kind`` "sdist": no wheel, only ``requires_python`` is known.
+
+    ``pythons``: CPython minors with a wheel; none: one wheel serves all. ``torch``: as METADATA requires it, "==2.10.0".
+    """
+
+    package: str
+    first: str
+    last: str
+    kind: Literal["wheel", "sdist"]
+    requires_python: str
+    pythons: tuple[str, ...]
+    glibc: str
     torch: str
     source: str
     date: str
@@ -175,17 +194,6 @@ class PcieGeneration:
 
 
 @record
-class Instructions:
-    """Processor flags that a package's ordinary wheels use without asking; ``local``: what must stand in its version."""
-
-    package: str
-    local: str
-    flags: tuple[str, ...]
-    source: str
-    date: str
-
-
-@record
 class PortRow:
     """A port that an engine or its helpers listen on unless told otherwise.
 
@@ -195,18 +203,6 @@ class PortRow:
     port: int
     program: str
     harmful: bool
-    source: str
-    date: str
-
-
-@record
-class FloorRow:
-    """Releases ``first`` and later (up to ``last``, empty: all) have no code for a GPU below compute capability ``least``."""
-
-    package: str
-    first: str
-    last: str
-    least: str
     source: str
     date: str
 
@@ -245,6 +241,24 @@ def pins() -> tuple[Pin, ...]:
 
 
 @functools.cache
+def package_ranges() -> tuple[PackageRange, ...]:
+    """What engines and packages of kernels ask of Python, the C library and torch."""
+    return read("package_releases.toml", dict[str, tuple[PackageRange, ...]])["range"]
+
+
+def package_range(package: str, version: str) -> PackageRange | None:
+    """The range that a release ("0.19.1", or "0.19") falls into; None where the table has none."""
+    return next(
+        (
+            row
+            for row in package_ranges()
+            if row.package == package and not older(version, row.first) and not older(row.last, version)
+        ),
+        None,
+    )
+
+
+@functools.cache
 def xids() -> dict[int, XidRow]:
     """Xid codes."""
     return {row.code: row for row in read("xid.toml", dict[str, tuple[XidRow, ...]])["xid"]}
@@ -269,21 +283,9 @@ def thresholds() -> Thresholds:
 
 
 @functools.cache
-def instructions() -> tuple[Instructions, ...]:
-    """Instructions that packages need of the processor."""
-    return read("instructions.toml", dict[str, tuple[Instructions, ...]])["package"]
-
-
-@functools.cache
 def ports() -> tuple[PortRow, ...]:
     """Ports of engines and their helpers."""
     return read("ports.toml", dict[str, tuple[PortRow, ...]])["port"]
-
-
-@functools.cache
-def floors() -> tuple[FloorRow, ...]:
-    """The oldest GPU generation that packages have code for."""
-    return read("gpu_floors.toml", dict[str, tuple[FloorRow, ...]])["floor"]
 
 
 def minimum_driver(cuda: str) -> str | None:

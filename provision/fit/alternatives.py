@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
-from provision.catalog import gpus
+from provision.catalog import gpus, hardware
 from provision.fit import question
 from provision.fit.accounting import Accounting
 from provision.fit.forecast import LEAST_CONTEXT, Asked, forecast
@@ -15,9 +15,9 @@ from provision.fit.precision import PRECISIONS, Precision
 from provision.fit.weights import weights
 
 GIB = 2**30
-# Narrower precisions, the widest first, with the compute capability that vLLM 0.33 asks for (get_min_capability in
-# vllm/model_executor/layers/quantization); NVFP4 runs below 10.0 too, but gains nothing there over AWQ.
-_NARROWER = (("fp8", 7.5), ("awq", 7.5), ("nvfp4", 10.0), ("bnb-nf4", 7.0))
+# Narrower precisions, the widest first. What each asks of a card is vLLM 0.33's, in precisions.toml.
+_NARROWER = ("fp8", "awq", "nvfp4", "bnb-nf4")
+_VLLM = "0.33.0"
 _WIDER = (2, 4, 8, 16)
 
 
@@ -91,7 +91,14 @@ def _narrower(model: question.Model, card: str) -> list[Precision]:
         return []
     row = gpus.find(card)
     capability = float(row.compute_capability) if row and row.compute_capability else 99.0
-    return [PRECISIONS[name] for name, least in _NARROWER if capability >= least]
+    return [PRECISIONS[name] for name in _NARROWER if capability >= _least(name)]
+
+
+def _least(name: str) -> float:
+    """NVFP4 runs on older cards too, but gains nothing there over AWQ."""
+    row = hardware.precision("vllm", _VLLM, name)
+    assert row is not None
+    return float(row.native if name == "nvfp4" else row.least)
 
 
 def _words(precision: Precision) -> str:

@@ -17,6 +17,7 @@ class PackageFile:
     """One file that a page offers. ``sha256`` and ``uploaded`` (ISO 8601, UTC) are empty where the page names none.
 
     ``has_metadata``: the wheel's METADATA lies beside it as a file of its own (PEP 658, 714). ``yanked``: PEP 592.
+    ``requires_python``: as the page says it, empty where it does not.
     """
 
     filename: str
@@ -25,6 +26,7 @@ class PackageFile:
     has_metadata: bool = False
     yanked: bool = False
     uploaded: str = ""
+    requires_python: str = ""
 
 
 def from_json(text: str, base: str) -> tuple[PackageFile, ...]:
@@ -38,6 +40,7 @@ def from_json(text: str, base: str) -> tuple[PackageFile, ...]:
                 has_metadata=bool(entry.get("core-metadata", entry.get("dist-info-metadata", False))),
                 yanked=bool(entry.get("yanked", False)),
                 uploaded=str(entry.get("upload-time") or ""),
+                requires_python=str(entry.get("requires-python") or ""),
             )
             for entry in json.loads(text)["files"]
         )
@@ -88,6 +91,7 @@ class _Links(HTMLParser):
                     sha256=_checked(sha256),
                     has_metadata=bool({"data-core-metadata", "data-dist-info-metadata"} & given.keys()),
                     yanked="data-yanked" in given,
+                    requires_python=given.get("data-requires-python") or "",
                 )
             )
 

@@ -25,13 +25,23 @@ _BLOCK_BYTES = 1 << 18  # one request brings the table of contents of most wheel
 
 def of(pages: Pages, wheel: PackageFile) -> Message:
     """METADATA as headers. Raises ``ChangeError`` where the index does not answer or the file is no wheel."""
+    return parse(text(pages, wheel))
+
+
+def parse(text: str) -> Message:
+    """METADATA's text as headers."""
+    return HeaderParser().parsestr(text)
+
+
+def text(pages: Pages, wheel: PackageFile) -> str:
+    """METADATA as it stands in the wheel. Raises as ``of`` does."""
     if wheel.has_metadata:
         with pages.open(f"{wheel.address}.metadata") as body:
-            return HeaderParser().parsestr(body.read().decode("utf-8", "replace"))
+            return body.read().decode("utf-8", "replace")
     try:
         with _opened(pages, wheel) as file, zipfile.ZipFile(file) as archive:
             (name,) = (n for n in archive.namelist() if n.endswith(".dist-info/METADATA") and n.count("/") == 1)
-            return HeaderParser().parsestr(archive.read(name).decode("utf-8", "replace"))
+            return archive.read(name).decode("utf-8", "replace")
     except (zipfile.BadZipFile, ValueError, OSError) as error:
         raise ChangeError(
             f"{wheel.filename}: its METADATA cannot be read: {error}", "provision catalog refresh"

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 from urllib.response import addinfourl
 
@@ -82,6 +82,19 @@ class Pages:
             if listing.is_wheel_of(each.filename, package, version)
             and not (self._before and each.uploaded[:_SECOND] >= self._before[:_SECOND])
         )
+
+    def sdists(self, package: str) -> tuple[tuple[str, PackageFile], ...]:
+        """The source archives of a package (normalised name) that were not withdrawn, each with its version, oldest first."""
+        from packaging.utils import InvalidSdistFilename, canonicalize_name, parse_sdist_filename
+        from packaging.version import InvalidVersion
+
+        found: dict[Any, PackageFile] = {}
+        for each in (file for place in self.places(package) for file in self.files(place)):
+            with contextlib.suppress(InvalidSdistFilename, InvalidVersion):
+                name, version = parse_sdist_filename(each.filename)
+                if canonicalize_name(name) == package and not each.yanked:
+                    found.setdefault(version, each)
+        return tuple((str(version), found[version]) for version in sorted(found))
 
     def sha256(self, wheel: PackageFile) -> str:
         """The hash that the page gives, or else the file's own."""

@@ -186,6 +186,9 @@ def test_cud068_reads_the_wheels_name(
         (("vllm", "0.20.0"), "7.0", "vllm 0.20.0 in /opt/venv has code from compute capability 7.5 on"),
         (("vllm", "0.33.0+cpu"), "7.0", []),
         (("flash-attn-3", "3.0.0"), "12.0", []),
+        (("bitsandbytes", "0.47.0"), "5.2", []),
+        (("bitsandbytes", "0.48.0"), "5.2", "bitsandbytes 0.48.0 in /opt/venv has code from compute capability 6.0 on"),
+        (("bitsandbytes", "0.50.2"), "6.0", []),
     ],
 )
 def test_cud069_compares_generations(

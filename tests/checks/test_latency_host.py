@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from provision.fact import Absent, Missing
 from provision.facts.control_group import ControlGroup
 from provision.facts.cpu import Cpu
 from provision.facts.environment import Environment
+from provision.facts.gpus import Gpus
 from provision.facts.memory_settings import MemorySettings
 from provision.facts.packages import PackageEnvironment, Packages
 from provision.facts.power import CpuPower, Numa
@@ -92,6 +94,24 @@ def test_lat055_wants_the_instructions_of_what_is_installed(
 ) -> None:
     packages = a(Packages, environments=(a(PackageEnvironment, packages=(package,)),))
     assert messages("LAT055", a(Cpu, flags=flags), packages) == said
+
+
+@pytest.mark.parametrize(
+    ("gpus", "flags", "found"),
+    [
+        (Absent("none"), ("avx", "avx2"), 1),
+        (Absent("none"), ("avx", "avx2", "fma"), 0),
+        (Missing("no answer"), ("avx",), 0),  # there may be one
+        ("one", ("avx",), 0),
+        ("none answers", ("avx",), 1),
+    ],
+)
+def test_lat055_asks_for_what_is_used_without_a_gpu_only_there(
+    a: Any, run_check: Any, gpus: Any, flags: tuple[str, ...], found: int
+) -> None:
+    given = {Gpus: gpus if isinstance(gpus, (Absent, Missing)) else a(Gpus, **({} if gpus == "one" else {"gpus": ()}))}
+    packages = a(Packages, environments=(a(PackageEnvironment, packages=(("bitsandbytes", "0.50.2"),)),))
+    assert len(run_check("LAT055", a(Cpu, flags=flags), packages, given).findings) == found
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
@@ -81,6 +82,7 @@ class Index:
     ranges: bool = True
     yanked: tuple[str, ...] = ()  # file names
     uploaded: dict[str, str] = field(default_factory=dict)  # file name to time
+    pythons: dict[str, str] = field(default_factory=dict)  # file name to what the page says of Python
     sent_bytes: int = 0  # of wheels
 
     @property
@@ -106,6 +108,10 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Index]]:
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+def html(python: str) -> str:
+    return f' data-requires-python="{escape(python)}"'
 
 
 def _handler(index: Index) -> type[BaseHTTPRequestHandler]:
@@ -149,7 +155,7 @@ def _handler(index: Index) -> type[BaseHTTPRequestHandler]:
                 self.listing(self.path.strip("/").rpartition("/")[2])
 
         def listing(self, package: str) -> None:
-            files = sorted(index.folder.glob("*.whl"))
+            files = sorted((*index.folder.glob("*.whl"), *index.folder.glob("*.tar.gz")))
             wheels = [file for file in files if file.name.split("-")[0].replace("_", "-") == package]
             if wheels:
                 self.page(package, wheels)
@@ -166,6 +172,7 @@ def _handler(index: Index) -> type[BaseHTTPRequestHandler]:
                         "core-metadata": index.metadata,
                         "yanked": wheel.name in index.yanked,
                         **({"upload-time": index.uploaded[wheel.name]} if wheel.name in index.uploaded else {}),
+                        **({"requires-python": index.pythons[wheel.name]} if wheel.name in index.pythons else {}),
                     }
                     for wheel in wheels
                 ]
@@ -174,7 +181,8 @@ def _handler(index: Index) -> type[BaseHTTPRequestHandler]:
             said = 'data-core-metadata="true"' if index.metadata else ""
             anchors = (
                 f'<a href="/files/{w.name}{"#sha256=" + _sha256(w) if index.hashes else ""}" {said}'
-                f"{' data-yanked=why' if w.name in index.yanked else ''}>{w.name}</a>"
+                f"{' data-yanked=why' if w.name in index.yanked else ''}"
+                f"{html(index.pythons[w.name]) if w.name in index.pythons else ''}>{w.name}</a>"
                 for w in wheels
             )
             return self.send(200, "\n".join(("<!DOCTYPE html>", *anchors)).encode(), "text/html")
