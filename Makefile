@@ -85,6 +85,7 @@ collector: venv  ## provision-facts.pyz: one file that prints another machine's 
 
 pages: venv  ## regenerate what is generated from code
 	@.venv/bin/provision explain --readme > checks/README.md.new && mv checks/README.md.new checks/README.md
+	@.venv/bin/python -m tests.choice_matrix > tests/choice_matrix.txt.new && mv tests/choice_matrix.txt.new tests/choice_matrix.txt
 	@.venv/bin/python tests/machines/record.py
 
 clean:  ## remove what the targets above made in this folder

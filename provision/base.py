@@ -77,6 +77,9 @@ def ensure(
     """
     check_setting(setting)
     made = bootstrap.reference(suite, architecture)
+    unfit = _unfit(suite, python)
+    if unfit and setting == BOOTSTRAP:
+        raise unfit
     if setting == BOOTSTRAP:
         return _present(client, made, BOOTSTRAP) or _make(client, suite, architecture, cache_dir)
     if setting != AUTO:
@@ -84,11 +87,24 @@ def ensure(
     pinned = catalogued(python, table)
     if pinned is not None and (here := _present(client, pinned, "registry")):
         return here
-    if here := _present(client, made, BOOTSTRAP):
+    if not unfit and (here := _present(client, made, BOOTSTRAP)):
         return here
     if pinned is not None and _reachable(client, pinned):
         return _pull(client, pinned)
+    if unfit:
+        raise unfit
     return _make(client, suite, architecture, cache_dir)
+
+
+def _unfit(suite: str, python: str) -> ChangeError | None:
+    """Why a base made from the host's archive cannot load a lock for ``python``; None where it can, or is not known."""
+    own = next((str(row["python"]) for row in _rows(None, "suite") if row["name"] == suite), python)
+    if own == python:
+        return None
+    return ChangeError(
+        f"no base image: the lock is for Python {python}, and one made from this host's archive ({suite}) has Python {own}",
+        "docker pull an image with that Python and name it by digest: image.base in provision.toml",
+    )
 
 
 def _present(client: DockerClient, reference: str, source: str) -> Base | None:
@@ -193,9 +209,9 @@ def _first_line(error: Exception) -> str:
     return (str(getattr(error, "explanation", "") or error).strip().splitlines() or [""])[0]
 
 
-def _rows(table: Path | None) -> list[dict[str, Any]]:
+def _rows(table: Path | None, key: str = "image") -> list[dict[str, Any]]:
     source = table or resources.files("provision.catalog") / "base_images.toml"
-    rows: list[dict[str, Any]] = tomllib.loads(source.read_text(encoding="utf-8")).get("image", [])
+    rows: list[dict[str, Any]] = tomllib.loads(source.read_text(encoding="utf-8")).get(key, [])
     return rows
 
 

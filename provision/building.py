@@ -20,7 +20,6 @@ from provision.record import record
 if TYPE_CHECKING:
     from docker import DockerClient
 
-PYTHON = "3.11"
 DEBIAN_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -72,18 +71,18 @@ def build(plan: Plan, rendered: Path, snapshot: Snapshot, client: DockerClient |
     house = wheelhouse.fill(
         lock,
         cache / "wheels",
-        PYTHON,
+        variant.target.python,
         lambda: make.indexes_for(variant, Path("pyproject.toml")),
         glibc=variant.target.glibc,
     )
-    installer = _installer(locks, cache)
+    installer = _installer(locks, cache, variant.target.python)
     found = base.ensure(
         client,
         plan.dependencies.base,
         cache_dir=cache,
         suite=system.os_codename,
         architecture=DEBIAN_ARCHITECTURES.get(system.architecture, system.architecture),
-        python=PYTHON,
+        python=variant.target.python,
     )
     payload = Path(str(resources.files("provision.payload") / "smoke"))
     more = image.parts(lock, [house.folder / w.filename for w in house.wheels], installer, payload)
@@ -106,11 +105,11 @@ def build(plan: Plan, rendered: Path, snapshot: Snapshot, client: DockerClient |
     )
 
 
-def _installer(locks: Path, cache: Path) -> Path:
+def _installer(locks: Path, cache: Path, python: str) -> Path:
     """pip's own wheel, as the tool's lock pins it: the image's first stage installs with it and the last has none."""
     (pin,) = (p for p in text.parse((locks / "tool-py311.txt").read_text()).pins if p.name == "pip")
     cache.mkdir(parents=True, exist_ok=True)
     one = cache / "installer.txt"
     write_whole(one, f"pip=={pin.version} " + " ".join(f"--hash=sha256:{sha}" for sha in pin.sha256) + "\n")
-    (wheel,) = wheelhouse.fill(one, cache / "installer", PYTHON).wheels
+    (wheel,) = wheelhouse.fill(one, cache / "installer", python).wheels
     return cache / "installer" / wheel.filename

@@ -219,26 +219,7 @@ def lock(
 
 main.add_command(reading.catalog)
 main.add_command(sizing.fit)
-
-
-@main.command()
-@_SPEC
-@click.option("--facts", "facts_path", metavar="FILE", help="Plan for this snapshot instead of this machine.")
-@_JSON
-def plan(spec_path: Path | None, facts_path: str | None, as_json: bool) -> None:
-    """What this machine should be. Starts a run directory; changes nothing on the machine.
-
-    Example:  provision plan --json
-    """
-    from provision import codec, road
-    from provision.report import text
-
-    spec = _spec(spec_path)
-    snapshot = road.read_snapshot(facts_path) if facts_path else road.look()
-    seen = road.diagnose(snapshot, spec, road.previous_plan(snapshot, spec))
-    made = road.plan_of(seen)
-    run = road.start_run(seen, spec, "plan")
-    _emit(codec.dumps(made) if as_json else text.plan(made, run.path))
+main.add_command(reading.plan)
 
 
 @main.command()

@@ -1,4 +1,4 @@
-"""Commands that only read (diff, explain, catalog), and what the doctor's options mean. The others are in ``provision.cli``."""
+"""Commands that change nothing on the machine, and what the doctor's options mean. The others are in ``provision.cli``."""
 
 from __future__ import annotations
 
@@ -92,6 +92,31 @@ def explain(word: str | None, everything: bool, readme: bool, as_json: bool) -> 
         out.emit(page.page(word))
     else:
         raise UsageError("explain what? Expected a code, a name, a cause or --all", "provision explain --all")
+
+
+@click.command()
+@SPEC
+@click.option("--facts", "facts_path", metavar="FILE", help="Plan for this snapshot instead of this machine.")
+@JSON
+@click.pass_context
+def plan(ctx: click.Context, spec_path: Path | None, facts_path: str | None, as_json: bool) -> None:
+    """What this machine should be, and why. Starts a run directory; changes nothing on the machine.
+
+    Exit code 1: no lock can work for the GPUs or for serving; the plan says what would help.
+
+    Example:  provision plan --json
+    """
+    from provision import codec, road
+    from provision import spec as specs
+    from provision.report import out, text
+
+    spec = specs.load(spec_path)
+    snapshot = road.read_snapshot(facts_path) if facts_path else road.look()
+    seen = road.diagnose(snapshot, spec, road.previous_plan(snapshot, spec))
+    made = road.plan_of(seen)
+    run = road.start_run(seen, spec, "plan")
+    out.emit(codec.dumps(made) if as_json else text.plan(made, run.path))
+    ctx.exit(1 if made.way_out else 0)
 
 
 @click.group()

@@ -165,7 +165,6 @@ def _image(plan: Plan) -> dict[str, Any]:
     return {
         # What a build by hand would start from; provision itself passes the base it made or fetched by its id.
         "base": plan.dependencies.base if "@" in plan.dependencies.base else "provision/base",
-        "python": "3.11",
         "lock": "requirements.txt",
         "uid": plan.isolation.uid,
         "gid": plan.isolation.gid,

@@ -64,7 +64,7 @@ WINGS: dict[str, dict[str, str]] = {
     },
     "dependencies": {
         "check": "checks/dependencies",
-        "plan": "provision/plan/dependencies.py",
+        "plan": "provision/plan/dependencies",
         "role": "playbooks/roles/dependencies",
         "template": "templates/dependencies",
         "proof": "provision/payload/smoke/proofs/dependencies.py",

@@ -4,7 +4,7 @@
 [model]      name = "bundled"                # or a published name, or a folder; for those also, all may be left out:
              quantization = "fp8"  context = 32768  users = 8  kv_cache_dtype = "fp8"
              engine = "vllm==0.33.0"  gpu_memory_utilization = 0.9  tp = 2  pp = 1  dp = 1
-[image]      repository = "provision/smoke"  base = "auto"   labels = { team = "ml" }
+[image]      repository = "provision/smoke"  base = "auto"   python = "3.11"   glibc = "2.36"   labels = { team = "ml" }
 [expect]     gpus = 8   driver = "580"   memory_gib = 500       # what the machine must have: a card that vanished is a finding
              gpu_model = "H100"  link_width = 16  nvlinks = 18  gpu_memory_bytes = 80000000000
 [storage]    disks = ["S4EWNX0N123456", "S4EWNX0N123457"]   level = "raid0"   filesystem = "xfs"   mount_point = "/srv/models"
@@ -20,7 +20,7 @@ import datetime
 import re
 import unicodedata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import tomllib
 
@@ -71,10 +71,16 @@ class ModelSpec:
 
 @record
 class ImageSpec:
-    """``base``: ``auto`` (a digest-pinned image where a registry answers, else bootstrap), ``bootstrap``, or by digest."""
+    """``base``: ``auto`` (a digest-pinned image where a registry answers, else bootstrap), ``bootstrap``, or by digest.
+
+    ``python`` and ``glibc``: what a base named by digest has (left out: those of the first catalogued image); with ``auto``,
+    ``python`` says which of the catalogued images.
+    """
 
     repository: str = "provision/smoke"
     base: str = "auto"
+    python: str = ""
+    glibc: str = ""
     labels: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -118,12 +124,15 @@ class Accept:
 
 @record
 class Spec:
-    """The whole of ``provision.toml``; every part may be left out."""
+    """The whole of ``provision.toml``; every part may be left out.
+
+    ``accelerator``: ``auto``, or one that there is a lock for ("cpu", "cu128"; catalogue of variants).
+    """
 
     machine: MachineSpec = MachineSpec()
     model: ModelSpec = ModelSpec()
     image: ImageSpec = ImageSpec()
-    accelerator: Literal["auto", "cpu", "cu130"] = "auto"
+    accelerator: str = "auto"
     expect: Expect = Expect()
     storage: StorageSpec = StorageSpec()
     accept: tuple[Accept, ...] = ()
@@ -185,9 +194,15 @@ def check_values(spec: Spec) -> None:
         )
     if spec.image.base not in ("auto", "bootstrap") and not _DIGEST.fullmatch(spec.image.base):
         raise Refused(f"image.base: expected auto, bootstrap or NAME@sha256:<64 hex digits>, got {spec.image.base!r}")
+    for key, value in (("python", spec.image.python), ("glibc", spec.image.glibc)):
+        if value and not re.fullmatch(r"[23]\.\d{1,2}", value):
+            raise Refused(
+                f"image.{key}: expected two numbers such as {'3.11' if key == 'python' else '2.36'}, got {value!r}"
+            )
     for key in spec.image.labels:
         if not key or key.startswith("io.provision."):
             raise Refused(f"image.labels: expected a key outside io.provision., got {key!r}")
+    _check_accelerator(spec.accelerator)
     _check_model(spec.model)
     if not re.fullmatch(r"/[A-Za-z0-9._/-]+", spec.state_folder) or ".." in spec.state_folder.split("/"):
         raise Refused(f"state_folder: expected an absolute path of plain characters, got {spec.state_folder!r}")
@@ -197,6 +212,17 @@ def check_values(spec: Spec) -> None:
             raise Refused(f"accept[{i}].reason: expected a reason; it is shown with every report")
         if entry.expires and not _is_day(entry.expires):
             raise Refused(f"accept[{i}].expires: expected a day such as 2027-05-31, got {entry.expires!r}")
+
+
+def _check_accelerator(name: str) -> None:
+    if name in ("auto", "cpu"):
+        return
+    from provision.lock import variants  # only for who names a build: the start-up budget
+
+    known = ("auto", *sorted({each.accelerator for each in variants.load() if each.purpose == "smoke"}))
+    if name not in known:
+        near = codec.nearest(name, known)
+        raise Refused(f"accelerator: expected one of {', '.join(known)}; got {name!r}{near}")
 
 
 def _check_model(model: ModelSpec) -> None:

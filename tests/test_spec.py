@@ -107,7 +107,10 @@ def test_of_two_waivers_the_one_that_holds_counts() -> None:
         ("[[accept]]\ncode = 'STO001'", "accept[0].reason: missing; expected str"),
         ("[model]\ntps = 2", 'model.tps: unknown key (did you mean "tp"?)'),
         ("[model]\nusers = 'eight'", "model.users: expected int or null, got str"),
-        ("accelerator = 'cu999'", "accelerator: expected one of 'auto', 'cpu', 'cu130', got 'cu999'"),
+        ("accelerator = 'cu999'", "accelerator: expected one of auto, cpu, cu126, cu128, cu130; got 'cu999'"),
+        ("accelerator = 'cu13'", "got 'cu13' (did you mean \"cu130\"?)"),
+        ("[image]\npython = '3'", "image.python: expected two numbers such as 3.11, got '3'"),
+        ("[image]\nglibc = '2.36-9'", "image.glibc: expected two numbers such as 2.36, got '2.36-9'"),
         ("[image\n", "not TOML"),
     ],
 )

@@ -14,6 +14,7 @@ from provision.facts.gpus import Gpus
 from provision.facts.metadata import PythonMetadata
 from provision.facts.native import NativeBuilds
 from provision.facts.packages import PackageEnvironment, Packages
+from provision.plan import Cuda
 
 
 @check("CUD065", ERROR, cause="cudnn-mismatch")
@@ -190,3 +191,27 @@ def package_has_no_kernels_for_gpu(packages: Packages, gpus: Gpus) -> Iterator[F
                     needed={"compute_capability": row.least},
                     fix=(f"{environment.prefix}/bin/python3 -m pip uninstall {row.package}   # or an older release",),
                 )
+
+
+@check("CUD070", ERROR, cause="torch-arch-unsupported")
+def gpus_without_a_lock(plan: Cuda) -> Iterator[Finding]:
+    """No lock of this tool runs on the GPUs here.
+
+    Every lock was made for some generations of GPUs and one Python in the image. Where none fits, the container is built for
+    the CPU: its proofs hold, and they say nothing of the GPUs. What each lock lacks stands in the plan's reasons. A driver
+    that is too old for every lock is CUD005's.
+
+    ## Fix
+    What the plan names as the way out. If the cards are not meant for this machine, write `accelerator = "cpu"` into
+    provision.toml.
+
+    ## Proof
+    CUD-P2: every parameter of the model is on the GPU.
+    """
+    if plan.way_out and not plan.wanted:
+        yield Finding(
+            f"no lock runs on the GPUs here: {'; '.join(one for one in plan.reasons if ' is out: ' in one)}",
+            measured={"accelerator": plan.accelerator},
+            needed={"device": "cuda"},
+            fix=plan.way_out,
+        )

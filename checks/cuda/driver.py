@@ -158,7 +158,8 @@ def driver_too_old_for_plan(
 
     Each CUDA major has an oldest driver below which no program starts ("The NVIDIA driver on your system is too old",
     CUDA error 35). Inside one major an older driver is no error: the same major's programs run on every driver from
-    that floor up, whatever nvidia-smi's header says. Never does a version mismatch show as "out of memory".
+    that floor up, whatever nvidia-smi's header says. Never does a version mismatch show as "out of memory". Where
+    the driver runs no lock for these cards, the plan is for the CPU until a newer one is there.
 
     ## Fix
     Install a newer driver, or plan for the older CUDA. On data-centre cards the cuda-compat package is a third way.
@@ -170,10 +171,10 @@ def driver_too_old_for_plan(
         raise NotApplicable("the plan runs on the CPU")
     if older(version := to_come(driver, libraries), plan.minimum_driver):
         yield Finding(
-            f"the loaded driver is {driver.version}; {plan.accelerator} needs {plan.minimum_driver} or newer",
+            f"the loaded driver is {driver.version}; {plan.wanted or plan.accelerator} needs {plan.minimum_driver} or newer",
             measured={"driver": driver.version},
             needed={"driver": plan.minimum_driver},
-            fix=("apt-cache policy nvidia-driver", 'or write accelerator = "cpu" into provision.toml'),
+            fix=("apt-cache policy nvidia-driver", *plan.way_out, 'or write accelerator = "cpu" into provision.toml'),
         )
     elif older(driver.version, plan.minimum_driver):
         raise not_loaded_yet(driver, version)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 
+@functools.lru_cache(maxsize=4096)  # the choice of a lock compares the same few versions over and over
 def numbers(version: str) -> tuple[int, ...]:
     """The leading dotted integers: "580.65.06" as (580, 65, 6), "2.13.0+cu130" as (2, 13, 0), "x" as ()."""
     found = re.match(r"\d+(?:\.\d+)*", version.strip())

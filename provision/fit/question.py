@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
 from provision.catalog import gpus, published
 from provision.errors import UsageError
@@ -18,7 +19,11 @@ from provision.record import record
 
 @record
 class Model:
-    """``listed``: its weights. ``assumed``: a sentence for each thing that was guessed. ``file_bytes``: on disk, where read."""
+    """``listed``: its weights. ``assumed``: a sentence for each thing that was guessed. ``file_bytes``: on disk, where read.
+
+    ``stored``: the precision that a folder's config.json names, whose weights are listed as they lie there; "" for one that is
+    not known.
+    """
 
     name: str
     shapes: Architecture
@@ -27,6 +32,12 @@ class Model:
     assumed: tuple[str, ...]
     source: str
     file_bytes: int | None
+    stored: str = "none"
+
+    @property
+    def runs_in(self) -> str:
+        """What the engine's kernels must know: the precision asked for, else the stored one."""
+        return self.precision.name if self.precision.kinds else self.stored
 
 
 def model(name: str, quantization: str | None, dtype: str | None) -> Model:
@@ -66,7 +77,15 @@ def _folder(name: str, quantization: str | None) -> Model:
         assumed=assumed,
         source=f"{len(read.files)} files in {name}",
         file_bytes=read.file_bytes,
+        stored=_stored(read.config),
     )
+
+
+def _stored(config: dict[str, Any]) -> str:
+    try:
+        return precisions.of_config(config).name
+    except UsageError:  # a method that the arithmetic does not need: sizes are read from the headers
+        return ""
 
 
 def _published(name: str, quantization: str | None) -> Model:

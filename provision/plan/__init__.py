@@ -14,6 +14,7 @@ from provision.fact import Missing, NotKnown, Snapshot
 from provision.plan.audit import Audit
 from provision.plan.cuda import Cuda
 from provision.plan.dependencies import Dependencies
+from provision.plan.dependencies.serving import ServingLock
 from provision.plan.fragmentation import Fragmentation
 from provision.plan.gpu_memory import GpuMemory
 from provision.plan.gpu_memory.serving import CardUse, Serving
@@ -58,6 +59,12 @@ class Plan:
     proofs: tuple[Promise, ...]
 
     @property
+    def way_out(self) -> tuple[str, ...]:
+        """What would help where no lock can work: for the smoke test on the cards, then for serving. Empty where all has one."""
+        serving = self.dependencies.serving
+        return tuple(dict.fromkeys((*self.cuda.way_out, *(serving.way_out if serving else ()))))
+
+    @property
     def digest(self) -> str:
         """The plan's identity: what consent is bound to."""
         return codec.digest(self)
@@ -71,9 +78,10 @@ def make(snapshot: Snapshot, spec: Spec, previous: Plan | None = None) -> Plan:
     cuda = Cuda.desire(snapshot, spec)
     storage = Storage.desire(snapshot, spec, cuda)
     more = storage.volume.packages if storage.volume else ()
-    dependencies = Dependencies.desire(snapshot, spec, cuda, Audit.desire(), more)
+    gpu_memory = GpuMemory.desire(snapshot, spec, cuda)
+    dependencies = Dependencies.desire(snapshot, spec, cuda, Audit.desire(), more, gpu_memory.runs_in)
     sections: dict[str, Any] = {
-        "gpu_memory": GpuMemory.desire(snapshot, spec, cuda),
+        "gpu_memory": gpu_memory,
         "storage": storage,
         "cuda": cuda,
         "dependencies": dependencies,
@@ -111,6 +119,7 @@ __all__ = [
     "Promise",
     "Rollout",
     "Serving",
+    "ServingLock",
     "Storage",
     "Volume",
     "make",

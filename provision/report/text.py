@@ -18,7 +18,7 @@ from provision.report.run import GPU_NOT_RUN, Proof, Run
 
 if TYPE_CHECKING:
     from provision.building import Image
-    from provision.plan import Plan, Serving
+    from provision.plan import Plan, Serving, ServingLock
     from provision.preview import Change
     from provision.render import Manifest
     from provision.undo import Undone
@@ -66,16 +66,27 @@ def facts(snapshot: Snapshot) -> str:
 def plan(made: Plan, directory: Path) -> str:
     """What the machine should be, in a few lines, and where the whole plan is."""
     rows = [
-        ("accelerator", f"{made.cuda.accelerator}: {'; '.join(made.cuda.reasons)}"),
+        ("accelerator", made.cuda.accelerator),
+        *(("because", reason) for reason in made.cuda.reasons),
         ("engine", f"{made.dependencies.engine}, started by {made.dependencies.start}"),
         ("packages", ", ".join(made.dependencies.packages)),
         ("image", f"{made.rollout.image} from {made.dependencies.lock}"),
         *_serving(made.gpu_memory.serving, made.gpu_memory.unserved),
+        *_serving_lock(made.dependencies.serving),
+        *(("way out", way) for way in made.way_out),
         ("proofs", ", ".join(p.code for p in made.proofs)),
         ("in", f"{directory}/plan.json"),
     ]
     head = f"plan {made.digest[:12]} for {clean(made.machine)}, model {clean(made.model)}"
     return "\n".join([head, *table(rows)]) + "\n"
+
+
+def _serving_lock(found: ServingLock | None) -> list[tuple[str, str]]:
+    """The lock that serves the model, and why it, or what would give one."""
+    if found is None:
+        return []
+    head = f"{found.engine} from {found.lock}" if found.lock else f"no lock serves it with {found.engine}"
+    return [("served by", head), *(("because", reason) for reason in found.reasons)]
 
 
 def _serving(served: Serving | None, why_not: str) -> list[tuple[str, str]]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import re
 from pathlib import Path
 
 import pytest
 import tomllib
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 from provision.catalog import builds, tables
 from provision.catalog.version import minor, numbers, older
+from provision.plan.cuda import locks
 
 CATALOG = Path(__file__).parents[2] / "provision/catalog"
 MINE = (
@@ -25,6 +27,9 @@ MINE = (
     "engines",
     "gpu_floors",
     "instructions",
+    "package_releases",
+    "precisions",
+    "torch_releases",
     "ports",
 )
 
@@ -38,16 +43,49 @@ def test_every_row_has_a_source_and_a_date(name: str) -> None:
     assert all(row["source"] and row["date"] for row in rows)
 
 
-def test_cudas_floor_is_the_one_that_the_plan_asks_for() -> None:
-    accelerators = tomllib.loads((CATALOG / "accelerators.toml").read_text())
-    for name, row in accelerators.items():
-        digits = re.fullmatch(r"cu(\d+)(\d)", name)
-        assert digits
-        assert row["minimum_driver"] == tables.minimum_driver(f"{digits[1]}.{digits[2]}")
-        wheel = next(
-            w for w in tables.wheels() if (w.torch, w.cuda) == (minor(row["torch"]), f"{digits[1]}.{digits[2]}")
+@pytest.mark.parametrize("lock", [lock for lock in locks.known() if lock.cuda], ids=lambda lock: lock.name)
+def test_the_tables_know_what_every_lock_asks_of_a_card(lock: locks.Lock) -> None:
+    """Without a row there would be no floor, no code, and no lock that anybody could take."""
+    assert lock.minimum_driver == tables.minimum_driver(lock.cuda) is not None
+    assert lock.architectures
+    release = tables.torch_releases()[lock.torch]
+    assert (release.cuda, lock.python in release.pythons) == (lock.cuda, True)
+    assert not older(lock.glibc, release.glibc)
+
+
+ASKED = [(lock, name) for lock in locks.known() for name in lock.packages if name in {"vllm", "bitsandbytes"}]
+
+
+@pytest.mark.parametrize(("lock", "package"), ASKED, ids=lambda each: each if isinstance(each, str) else each.name)
+def test_every_lock_has_what_its_packages_ask_for(lock: locks.Lock, package: str) -> None:
+    """The derived table against the typed catalogue of variants: Python, C library and torch."""
+    row = tables.package_range(package, lock.packages[package])
+    assert row is not None
+    assert SpecifierSet(row.requires_python).contains(f"{lock.python}.1")
+    assert not older(lock.glibc, row.glibc)
+    assert SpecifierSet(row.torch).contains(lock.torch)
+
+
+def test_ranges_of_packages_do_not_overlap() -> None:
+    for package in {row.package for row in tables.package_ranges()}:
+        rows = [row for row in tables.package_ranges() if row.package == package]
+        assert all(
+            older(before.last, after.first) or "post" in after.first for before, after in itertools.pairwise(rows)
         )
-        assert tuple(row["architectures"]) == wheel.architectures
+        assert rows and all(not older(row.last, row.first) for row in rows)
+
+
+def test_the_engines_torch_is_the_same_in_both_derived_tables() -> None:
+    for pin in tables.pins():
+        inside = [
+            row
+            for row in tables.package_ranges()
+            if row.package == pin.engine
+            and Version(pin.first) <= Version(row.last)
+            and Version(row.first) <= Version(pin.last)
+        ]
+        assert inside, pin
+        assert all(SpecifierSet(row.torch).contains(pin.torch) for row in inside), (pin, inside)
 
 
 def test_a_toolkits_driver_is_never_below_its_majors_floor() -> None:

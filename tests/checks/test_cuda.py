@@ -145,6 +145,31 @@ def test_cud005_says_both_versions(a: Any, messages: Any) -> None:
     assert said == ["the loaded driver is 535.104.05; cu130 needs 580.65.06 or newer"]
 
 
+def test_cud005_finds_the_driver_that_is_too_old_for_every_lock(a: Any, run_check: Any) -> None:
+    """The plan is for the CPU then, and knows what it wants."""
+    waits = a(
+        Cuda, accelerator="cpu", device="cpu", wanted="cu128", minimum_driver="525.60.13", way_out=("install it",)
+    )
+    (finding,) = run_check("CUD005", waits, *one_version(a, "470.256.02")).findings
+    assert finding.message == "the loaded driver is 470.256.02; cu128 needs 525.60.13 or newer"
+    assert "install it" in finding.fix
+
+
+@pytest.mark.parametrize(
+    ("way_out", "wanted", "said"),
+    [
+        ((), "", []),
+        (("install driver 525.60.13 or newer",), "cu128", []),  # CUD005's
+        (("another card",), "", ["no lock runs on the GPUs here: cu126 is out: too new; cu128 is out: no code"]),
+    ],
+)
+def test_cud070_finds_cards_that_no_lock_runs_on(
+    a: Any, messages: Any, way_out: tuple[str, ...], wanted: str, said: list[str]
+) -> None:
+    reasons = ("1 card", "cu126 is out: too new", "cu128 is out: no code")
+    assert messages("CUD070", a(Cuda, way_out=way_out, wanted=wanted, reasons=reasons)) == said
+
+
 def test_cud005_does_not_judge_a_plan_for_the_cpu(a: Any, run_check: Any) -> None:
     assert run_check("CUD005", a(Cuda, minimum_driver=None, device="cpu")).outcome == "skipped"
 

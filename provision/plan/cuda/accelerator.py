@@ -1,101 +1,244 @@
-"""Which of the locked torch builds the cards and the driver can run, with the chain of reasons. Pure: tables only."""
+"""Which lock a machine can run, with the chain of reasons, or the nearest way out. Pure: tables only.
+
+A chain of questions, each of which leaves some locks out and says why. Where one leaves none, there is no lock: what would
+have to change is the way out.
+"""
 
 from __future__ import annotations
 
-from provision import catalog
-from provision.catalog import builds, tables
-from provision.catalog.version import numbers, older
-from provision.fact import Missing
+from collections.abc import Callable
+
+from provision.catalog import builds, hardware, tables
+from provision.catalog.version import minor, numbers, older
+from provision.plan.cuda.image import Image
+from provision.plan.cuda.locks import Lock
 from provision.record import record
 
-# What the image carries: Debian 12's Python 3.11 and glibc 2.36, as the catalogue's python:3.11-slim-bookworm does.
-IMAGE_PYTHON = "3.11"
-IMAGE_GLIBC = "2.36"
+Ways = tuple[str, ...]
 
 
 @record
-class Build:
-    """One row of accelerators.toml; ``cuda`` as "12.8"."""
+class Machine:
+    """What is asked of the hardware. None, or no capability: not known, and then nothing is left out for it."""
 
-    name: str
-    cuda: str
-    torch: str
-    minimum_driver: str
-    architectures: tuple[str, ...]
+    capabilities: tuple[str, ...] = ()  # of every card, each once: "9.0"
+    driver: str | None = None
+    architecture: str | None = None  # "x86_64"
+    flags: tuple[str, ...] | None = None  # of the processor
 
 
-def known() -> tuple[Build, ...]:
-    """Every build there is a lock for, the newest torch first."""
-    rows = catalog.read("accelerators.toml")
-    found = (
-        Build(
-            name=name,
-            cuda=f"{name[2:-1]}.{name[-1]}",
-            torch=row["torch"],
-            minimum_driver=row["minimum_driver"],
-            architectures=tuple(row["architectures"]),
-        )
-        for name, row in rows.items()
-    )
-    return tuple(sorted(found, key=lambda build: numbers(build.torch), reverse=True))
+@record
+class Choice:
+    """``lock`` is None where none can work: then ``way_out`` says what would help, the nearest first.
+
+    ``nearest``: the lock that would do with a newer driver.
+    """
+
+    lock: Lock | None
+    reasons: tuple[str, ...]
+    way_out: tuple[str, ...] = ()
+    nearest: Lock | None = None
+
+
+@record
+class Question:
+    """``out``: why a lock cannot be; "" where it can. ``way``: what to do where it leaves none of those it was asked of.
+
+    ``said``: what is said once, before it is asked; ``passed``: after it, of those that are left.
+    """
+
+    out: Callable[[Lock], str]
+    way: Callable[[tuple[Lock, ...]], Ways]
+    said: tuple[str, ...] = ()
+    passed: Callable[[tuple[Lock, ...]], Ways] = lambda _: ()
+    driver: bool = False
 
 
 def choose(
-    capabilities: tuple[str, ...], driver: str | None, python: str = IMAGE_PYTHON, glibc: str = IMAGE_GLIBC
-) -> tuple[Build, tuple[str, ...]]:
-    """The newest build with code for every card (compute capabilities, "9.0") that ``driver`` runs, and the reasons.
+    locks: tuple[Lock, ...],
+    machine: Machine,
+    images: tuple[Image, ...],
+    engine: tuple[Question, ...] = (),
+    kernels: tuple[Question, ...] = (),
+) -> Choice:
+    """The newest of ``locks`` that every question lets through. They are of one device: all for GPUs, or all for the CPU.
 
-    ``driver`` None: not known, then the newest for the cards. Where the driver is too old for every build with code for
-    the cards, the one that the least new driver runs, and that driver as the way out. ``python`` and ``glibc`` are the
-    image's. Raises ``Missing`` with a way out where no build loads there or none has code for all cards: a lock that
-    cannot work is no plan.
+    ``engine`` is asked before the cards' generation, ``kernels`` after it.
     """
-    reasons = [_need(each) for each in capabilities]
-    outside = {build: why for build in known() if (why := _unloadable(build, python, glibc))}
-    if len(outside) == len(known()):
-        raise Missing(f"no lock loads in the image: {'; '.join(outside.values())}; set image.base to a newer one")
-    loadable = tuple(build for build in known() if build not in outside)
-    covering = tuple(b for b in loadable if all(builds.covers(b.architectures, each) for each in capabilities))
-    if not covering:
-        raise Missing(f"no lock has code for {_cards(capabilities)}: {_way_out(capabilities, driver)}")
-    reasons += [f"{build.name} is out: {why}" for build, why in outside.items()]
-    reasons += [
-        f"{build.name} is out: torch {build.torch} has no code for {_cards(capabilities)}"
-        for build in loadable
-        if build not in covering
-    ]
-    torches = ", ".join(build.torch for build in covering)
-    reasons.append(f"the image's Python {python} and glibc {glibc} load the wheels of torch {torches}")
-    if driver is None:
-        return covering[0], (*reasons, f"{covering[0].name} is the newest left; which driver there is, is not known")
-    reasons.append(_gives(driver))
-    for build in covering:
-        if builds.runs(driver, build.cuda):
-            return build, (*reasons, *_newest(driver, build))
-        reasons.append(f"{build.name} is out: CUDA {build.cuda} needs driver {build.minimum_driver} or newer")
-    nearest = min(covering, key=lambda build: numbers(build.minimum_driver))  # the first of equals: the newest torch
-    return nearest, (
-        *reasons,
-        f"driver {driver} runs no lock for this machine; the nearest way out: driver {nearest.minimum_driver} or newer",
+    on_gpu = any(lock.cuda for lock in locks)
+    questions = (
+        _loads(machine, images),
+        *engine,
+        *((_code(machine),) if on_gpu else ()),
+        *kernels,
+        _instructions(machine),
+        *((_driver(machine),) if on_gpu and machine.driver is not None else ()),
     )
+    reasons: list[str] = [_need(each) for each in machine.capabilities] if on_gpu else []
+    left = locks
+    for question in questions:
+        reasons += question.said
+        outside = {lock.name: question.out(lock) for lock in left}
+        kept = tuple(lock for lock in left if not outside[lock.name])
+        reasons += [f"{label(lock)} is out: {outside[lock.name]}" for lock in left if outside[lock.name]]
+        if not kept:
+            nearest = _soonest(left) if question.driver else None
+            return Choice(lock=None, reasons=tuple(reasons), way_out=question.way(left), nearest=nearest)
+        reasons += question.passed(kept)
+        left = kept
+    lock = max(left, key=lambda each: numbers(each.torch))
+    return Choice(lock=lock, reasons=(*reasons, *(_newest(machine.driver, lock) if on_gpu else ())))
 
 
-def _unloadable(build: Build, python: str, glibc: str) -> str:
-    """Why no wheel of ``build`` loads in the image; empty where one does. A release that the table lacks: no verdict."""
-    release = tables.torch_releases().get(build.torch)
-    if release is None:
+def label(lock: Lock) -> str:
+    """A lock for the smoke test by its accelerator, one for serving by its name."""
+    return lock.accelerator if lock.purpose == "smoke" else lock.name
+
+
+def _soonest(left: tuple[Lock, ...]) -> Lock:
+    """The lock that the least new driver runs; of equals the newest torch."""
+    ordered = sorted(left, key=lambda each: numbers(each.torch), reverse=True)
+    return min(ordered, key=lambda each: numbers(each.minimum_driver or ""))
+
+
+def _loads(machine: Machine, images: tuple[Image, ...]) -> Question:
+    def out(lock: Lock) -> str:
+        if machine.architecture not in (None, lock.machine):
+            return f"its wheels are for {lock.machine}, this is {machine.architecture}"
+        here = [image for image in images if image.python == lock.python]
+        if not here:
+            pythons = " or ".join(sorted({image.python for image in images}))
+            return f"it is made for Python {lock.python}, the image has {pythons or 'none that is known'}"
+        glibc = max((image.glibc for image in here), key=numbers)
+        if not older(glibc, lock.glibc):
+            return ""
+        release = tables.torch_releases().get(lock.torch)
+        if release is not None and older(glibc, release.glibc):
+            return f"torch {lock.torch} needs glibc {release.glibc}, the image has {glibc}"
+        for package, version in lock.packages.items():
+            row = tables.package_range(package, version) if version else None
+            if row is not None and older(glibc, row.glibc):
+                return f"{package} {version} needs glibc {row.glibc}, the image has {glibc}"
+        return f"it was resolved for glibc {lock.glibc}, the image has {glibc}"
+
+    def way(left: tuple[Lock, ...]) -> Ways:
+        if machine.architecture is not None and all(lock.machine != machine.architecture for lock in left):
+            return (
+                f"add a variant for {machine.architecture} to provision/catalog/variants.toml, then provision lock",
+            )
+        wanted = " or ".join(sorted({lock.python for lock in left}))
+        glibc = min((lock.glibc for lock in left), key=numbers, default="")
+        made = sorted({image.python for image in images} - {lock.python for lock in left})
+        ours = "or: add a variant for Python {0} to provision/catalog/variants.toml, then provision lock"
+        return (
+            f"set image.base (or image.python) in provision.toml to an image with Python {wanted} and glibc {glibc} or newer",
+            *(ours.format(python) for python in made if any(_has_wheel(lock, python) for lock in left)),
+        )
+
+    def passed(left: tuple[Lock, ...]) -> Ways:
+        (lock, *_) = left
+        image = next(each for each in images if each.python == lock.python)
+        torches = ", ".join(dict.fromkeys(each.torch for each in sorted(left, key=_torch, reverse=True)))
+        return (f"the image's Python {image.python} and glibc {image.glibc} load the wheels of torch {torches}",)
+
+    return Question(out=out, way=way, passed=passed)
+
+
+def _torch(lock: Lock) -> tuple[int, ...]:
+    return numbers(lock.torch)
+
+
+def _has_wheel(lock: Lock, python: str) -> bool:
+    release = tables.torch_releases().get(lock.torch.partition("+")[0])
+    return release is not None and python in release.pythons
+
+
+def _code(machine: Machine) -> Question:
+    """Of torch by the table of compiled code, of other packages by the table of floors."""
+
+    def out(lock: Lock) -> str:
+        bare = tuple(each for each in machine.capabilities if not builds.covers(lock.architectures, each))
+        if bare:
+            return f"torch {lock.torch} has no code for {_cards(bare)}"
+        for row in hardware.floors():
+            version = lock.packages.get(row.package)
+            if version and not older(version, row.first) and not (row.last and older(row.last, version)):
+                below = tuple(each for each in machine.capabilities if older(each, row.least))
+                if below:
+                    return f"{row.package} {version} has code from {sm(row.least)} on, none for {_cards(below)}"
         return ""
-    if python not in release.pythons:
-        return f"torch {build.torch} has no wheel for Python {python}"
-    if older(glibc, release.glibc):
-        return f"torch {build.torch} needs glibc {release.glibc}, the image has {glibc}"
-    return ""
+
+    def way(left: tuple[Lock, ...]) -> Ways:
+        for each in machine.capabilities:
+            if not any(builds.covers(lock.architectures, each) for lock in left):
+                return builds.advice(each, machine.driver, "python3")
+        if len(machine.capabilities) > 1:
+            return ("leave one kind of card out with CUDA_VISIBLE_DEVICES: no one lock has code for all",)
+        return (f"another card, or packages built for {_cards(machine.capabilities)} (no lock here has them)",)
+
+    return Question(out=out, way=way)
+
+
+def _instructions(machine: Machine) -> Question:
+    """What packages use of the processor without asking it first."""
+
+    def rows(lock: Lock) -> list[hardware.Instructions]:
+        return [
+            row
+            for row in hardware.instructions()
+            if row.local in lock.packages.get(row.package, "?") and not (row.device == "cpu" and lock.cuda)
+            if row.package in lock.packages
+        ]
+
+    def out(lock: Lock) -> str:
+        for row in rows(lock):
+            lacking = [flag for flag in row.flags if flag not in (machine.flags or ())]
+            if lacking and machine.flags is not None:
+                need = f"{row.package} {lock.packages[row.package]}".strip()
+                return f"{need} needs {' and '.join(lacking)}, which this processor does not have"
+        return ""
+
+    def way(_: tuple[Lock, ...]) -> Ways:
+        return ("in a virtual machine: give it the host's processor model (host-passthrough); else another machine",)
+
+    def passed(left: tuple[Lock, ...]) -> Ways:
+        said = []
+        for row in dict.fromkeys(row for lock in left for row in rows(lock)):
+            has = "has" if machine.flags is not None else "must have (it was not looked at)"
+            said.append(f"the processor {has} {' and '.join(row.flags)}, which {row.package} needs")
+        return tuple(said)
+
+    return Question(out=out, way=way, passed=passed)
+
+
+def _driver(machine: Machine) -> Question:
+    driver = machine.driver or ""
+
+    def out(lock: Lock) -> str:
+        if builds.runs(driver, lock.cuda):
+            return ""
+        return f"CUDA {lock.cuda} needs driver {lock.minimum_driver} or newer"
+
+    def way(left: tuple[Lock, ...]) -> Ways:
+        first = (
+            f"install driver {_soonest(left).minimum_driver} or newer: {driver} runs none of the locks for these cards"
+        )
+        wheels = tuple(
+            w for w in tables.wheels() if all(builds.covers(w.architectures, each) for each in machine.capabilities)
+        )
+        found = builds.newest(wheels, driver)
+        if found is None:
+            return (first,)
+        by_hand = f"or, without a lock: {builds.install(found, 'python3')}   # built for CUDA {found.cuda}, which {driver} runs"
+        return (first, by_hand)
+
+    return Question(out=out, way=way, said=(_gives(driver),), driver=True)
 
 
 def _need(capability: str) -> str:
     """What torch a card asks for, from the table of compiled code."""
     least = min((wheel.cuda for wheel in builds.covering(capability)), key=numbers, default="")
-    name = _sm(capability)
+    name = sm(capability)
     return f"{name} needs a torch built with CUDA {least} or newer" if least else f"no torch wheel has code for {name}"
 
 
@@ -110,28 +253,29 @@ def _cuda(driver: str) -> str:
     return max(shipped, key=numbers, default="")
 
 
-def _newest(driver: str, build: Build) -> tuple[str, ...]:
+def _newest(driver: str | None, lock: Lock) -> Ways:
     """Why this release, and what an older driver than the toolkit's own costs."""
-    own = next((row.driver for row in tables.drivers().toolkit if row.cuda == build.cuda), driver)
+    if driver is None:
+        return (f"{label(lock)} is the newest left; which driver there is, is not known",)
     said = [
-        f"{build.name}: the newest torch of the locks that runs there is {build.torch}, built for CUDA {build.cuda}"
+        f"{label(lock)}: torch {lock.torch}, built for CUDA {lock.cuda}, is the newest of the locks that runs there"
     ]
+    gives = _cuda(driver)
+    releases = [row for row in tables.torch_releases().values() if row.cuda and not older(gives, row.cuda)]
+    newest = max((row.torch for row in releases), key=numbers, default="")
+    if newest and not older(gives, lock.cuda):
+        kept = "" if newest == lock.torch else f"; the lock keeps {minor(lock.torch)}: {lock.because}"
+        said.append(f"newest torch whose default wheel is CUDA <= {gives}: {newest}{kept}")
+    own = next((row.driver for row in tables.drivers().toolkit if row.cuda == lock.cuda), driver)
     if older(driver, own):
-        said.append(f"CUDA {build.cuda} came with driver {own}: on {driver} compiled code runs, PTX may be refused")
+        said.append(f"CUDA {lock.cuda} came with driver {own}: on {driver} compiled code runs, PTX may be refused")
     return tuple(said)
 
 
-def _way_out(capabilities: tuple[str, ...], driver: str | None) -> str:
-    """For cards that no lock covers: another torch for each alone, or leaving one out where the cards differ too much."""
-    for each in capabilities:
-        if not any(builds.covers(build.architectures, each) for build in known()):
-            return builds.advice(each, driver, "python3")[0]
-    return "leave one kind of card out with CUDA_VISIBLE_DEVICES, each alone has a lock"
-
-
 def _cards(capabilities: tuple[str, ...]) -> str:
-    return " and ".join(_sm(each) for each in capabilities)
+    return " and ".join(sm(each) for each in capabilities)
 
 
-def _sm(capability: str) -> str:
+def sm(capability: str) -> str:
+    """ "sm_120" of "12.0"."""
     return f"sm_{capability.replace('.', '')}"

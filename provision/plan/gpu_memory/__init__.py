@@ -25,7 +25,8 @@ class GpuMemory:
     """``weight_bytes`` per precision by arithmetic over the tensors; ``limit_bytes`` is the container's memory limit.
 
     These are the bundled model's. ``serving``: how the model of provision.toml is served; None with ``unserved``, the reason
-    ("" where that is the bundled one).
+    ("" where that is the bundled one). ``runs_in``: the precision that the engine must know; "" for the bundled model and
+    for one that is not known.
     """
 
     device: Literal["cpu", "cuda"]
@@ -34,6 +35,7 @@ class GpuMemory:
     limit_bytes: int
     serving: Serving | None = None
     unserved: str = ""
+    runs_in: str = ""
 
     @classmethod
     def desire(cls, snapshot: Snapshot, spec: Spec, cuda: Cuda) -> GpuMemory:
@@ -50,6 +52,7 @@ class GpuMemory:
             limit_bytes=row["limit_bytes"],
             serving=None if isinstance(served, str) else served,
             unserved=served if isinstance(served, str) else "",
+            runs_in=served.runs_in if isinstance(served, Serving) else serving.precision(spec) if served else "",
         )
 
     def promises(self) -> tuple[Promise, ...]:

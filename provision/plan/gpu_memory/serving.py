@@ -18,6 +18,7 @@ from provision.spec import BUNDLED, ModelSpec, Spec
 
 if TYPE_CHECKING:
     from provision.fit.answer import Answer
+    from provision.fit.question import Model
 
 
 @record
@@ -71,6 +72,7 @@ class Serving:
     reasons: tuple[str, ...]
     instead: tuple[str, ...]
     assumed: tuple[str, ...]
+    runs_in: str = ""  # ``precision`` as kernels know it: a folder's own, "none" for 16 bit, "" where it is not known
 
     @property
     def ranks(self) -> int:
@@ -112,6 +114,7 @@ def desire(snapshot: Snapshot, spec: Spec) -> Serving | str:
     return Serving(
         model=model.name,
         precision=model.precision.name if model.precision.kinds else "16 bit",
+        runs_in=model.runs_in,
         engine=spec.model.engine,
         options=answer.engine_args if answer else (),
         question=_question(spec.model, split.tp, split.pp, split.dp),
@@ -154,12 +157,17 @@ def _question(wanted: ModelSpec, tp: int, pp: int, dp: int) -> tuple[str, ...]:
     )
 
 
-def _known(spec: Spec) -> None:
+def precision(spec: Spec) -> str:
+    """What the model of provision.toml has its weights in ("fp8-block", "none" for 16 bit). Raises ``UsageError``."""
+    return _known(spec).runs_in
+
+
+def _known(spec: Spec) -> Model:
     """A model that nobody knows is said also where there is no card to judge it on."""
     from provision.fit import question
 
     with _naming_the_key():
-        question.model(spec.model.name, spec.model.quantization, None)
+        return question.model(spec.model.name, spec.model.quantization, None)
 
 
 @contextmanager

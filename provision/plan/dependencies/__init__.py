@@ -13,12 +13,13 @@ from provision.facts.engines import ContainerEngines
 from provision.facts.system import System
 from provision.plan.audit import Audit
 from provision.plan.cuda import Cuda
-from provision.plan.cuda.accelerator import IMAGE_PYTHON
+from provision.plan.dependencies import serving
+from provision.plan.dependencies.serving import ServingLock
 from provision.plan.promise import Promise
 from provision.record import record
 from provision.spec import Spec
 
-_LOCKFILES = Path(__file__).parents[1] / "lockfiles"
+LOCKFILES = Path(__file__).parents[2] / "lockfiles"
 # iptables: docker.io only recommends it, and its default bridge does not start without it.
 # mmdebstrap: makes the base image where no registry answers. python3-apt: Ansible's package module stands on it.
 DEBIAN_PACKAGES = ("iptables", "mmdebstrap", "python3-apt")
@@ -26,7 +27,10 @@ DEBIAN_PACKAGES = ("iptables", "mmdebstrap", "python3-apt")
 
 @record
 class Dependencies:
-    """``packages``: Debian packages that must be there; ``daemon_json``: the engine's whole configuration file."""
+    """``packages``: Debian packages that must be there; ``daemon_json``: the engine's whole configuration file.
+
+    ``serving``: the lock that serves the model of provision.toml; None for the bundled one.
+    """
 
     engine: str
     packages: tuple[str, ...]
@@ -35,12 +39,16 @@ class Dependencies:
     lock_sha256: str
     base: str
     daemon_json: str
+    serving: ServingLock | None = None
 
     @classmethod
     def desire(
-        cls, snapshot: Snapshot, spec: Spec, cuda: Cuda, audit: Audit, more: tuple[str, ...] = ()
+        cls, snapshot: Snapshot, spec: Spec, cuda: Cuda, audit: Audit, more: tuple[str, ...] = (), precision: str = ""
     ) -> Dependencies:
-        """The engine that is here already where it is a Docker one, else Debian's own. ``more``: other sections' packages."""
+        """The engine that is here already where it is a Docker one, else Debian's own. ``more``: other sections' packages.
+
+        ``precision``: what the model to be served runs in (``GpuMemory.runs_in``).
+        """
         system = snapshot.get(System)
         if isinstance(system, (Absent, Missing)):
             raise Missing(system.reason)
@@ -51,15 +59,15 @@ class Dependencies:
             raise Missing(f"which container engine is here: {engines.reason}")
         here = () if isinstance(engines, Absent) else tuple(e.kind for e in engines.found)
         engine = "docker-ce" if "docker-ce" in here else "docker.io"
-        lock = f"smoke-{cuda.accelerator}-py{IMAGE_PYTHON.replace('.', '')}"
         return cls(
             engine=engine,
             packages=tuple(sorted({*DEBIAN_PACKAGES, engine, *more})),
             start={"systemd": "systemd", "sysvinit": "sysvinit"}.get(system.init, "direct"),  # type: ignore[arg-type]
-            lock=lock,
-            lock_sha256=hashlib.sha256((_LOCKFILES / f"{lock}.txt").read_bytes()).hexdigest(),
+            lock=cuda.lock,
+            lock_sha256=hashlib.sha256((LOCKFILES / f"{cuda.lock}.txt").read_bytes()).hexdigest(),
             base=spec.image.base,
             daemon_json=merged(snapshot.get(DaemonJson), audit),
+            serving=serving.desire(snapshot, spec, precision, LOCKFILES),
         )
 
     def promises(self) -> tuple[Promise, ...]:
