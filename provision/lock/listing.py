@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from html.parser import HTMLParser
@@ -16,6 +17,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 class PackageFile:
     """One file that a page offers. ``sha256`` and ``uploaded`` (ISO 8601, UTC) are empty where the page names none.
 
+    ``size_bytes`` is 0 where the page does not say it (PEP 700).
+
     ``has_metadata``: the wheel's METADATA lies beside it as a file of its own (PEP 658, 714). ``yanked``: PEP 592.
     ``requires_python``: as the page says it, empty where it does not.
     """
@@ -27,6 +30,7 @@ class PackageFile:
     yanked: bool = False
     uploaded: str = ""
     requires_python: str = ""
+    size_bytes: int = 0
 
 
 def from_json(text: str, base: str) -> tuple[PackageFile, ...]:
@@ -41,6 +45,7 @@ def from_json(text: str, base: str) -> tuple[PackageFile, ...]:
                 yanked=bool(entry.get("yanked", False)),
                 uploaded=str(entry.get("upload-time") or ""),
                 requires_python=str(entry.get("requires-python") or ""),
+                size_bytes=entry["size"] if isinstance(entry.get("size"), int) else 0,
             )
             for entry in json.loads(text)["files"]
         )
@@ -58,14 +63,28 @@ def from_html(text: str, base: str) -> tuple[PackageFile, ...]:
 def is_wheel_of(filename: str, package: str, version: str) -> bool:
     """Whether a file name is a wheel of that version; ``package`` is a normalised name."""
     from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
-    from packaging.version import InvalidVersion, Version
 
-    # The cheap look first: a find-links folder may hold thousands of other wheels.
-    if not filename.endswith(".whl") or canonicalize_name(filename.partition("-")[0]) != package:
+    # The cheap looks first: a find-links folder may hold thousands of other wheels, a page those of a hundred versions.
+    name, _, rest = filename.partition("-")
+    if not filename.endswith(".whl") or canonicalize_name(name) != package:
+        return False
+    if not _same_version(rest.partition("-")[0], version):
         return False
     try:
-        return parse_wheel_filename(filename)[1] == Version(version)
-    except (InvalidWheelFilename, InvalidVersion):
+        parse_wheel_filename(filename)
+    except InvalidWheelFilename:
+        return False
+    return True
+
+
+@functools.cache
+def _same_version(one: str, other: str) -> bool:
+    """Whether two spellings are one version (PEP 440)."""
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return one == other or Version(one) == Version(other)
+    except InvalidVersion:
         return False
 
 

@@ -9,18 +9,20 @@ index lacks the package).
 from __future__ import annotations
 
 import contextlib
+import copy
 import gzip
 import hashlib
+import http.client
 import socket
 import time
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 from urllib.response import addinfourl
 
@@ -29,7 +31,10 @@ from provision.errors import ChangeError
 from provision.index import IndexSettings
 from provision.lock import listing, transport
 from provision.lock.listing import PackageFile
+from provision.lock.once import Once
 
+T = TypeVar("T")
+U = TypeVar("U")
 _ACCEPT = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
 _ATTEMPTS = 3  # of an answer that the server itself calls passing
 _PASSING = frozenset({429, 500, 502, 503, 504})
@@ -52,7 +57,14 @@ class Pages:
         self.settings = settings
         self._before = before
         self._opener = transport.opener(settings)
-        self._listed: dict[str, tuple[PackageFile, ...]] = {}
+        self._once = Once()
+        self._pool = ThreadPoolExecutor(_WORKERS)
+
+    def also(self, *find_links: str) -> Pages:
+        """A reader of the same places and ``find_links``. What one of the two has read, the other need not."""
+        other = copy.copy(self)
+        other.settings = self.settings.with_find_links(*find_links)
+        return other
 
     def places(self, package: str) -> tuple[str, ...]:
         """The address of ``package``'s page on each index, then the find-links places."""
@@ -61,27 +73,35 @@ class Pages:
 
     def read(self, packages: Iterable[str]) -> None:
         """Read every page of ``packages``, several at a time."""
-        wanted = dict.fromkeys(place for package in packages for place in self.places(package))
-        with ThreadPoolExecutor(_WORKERS) as pool:
-            for _ in pool.map(self.files, wanted):
-                pass
+        self.each(self.files, dict.fromkeys(place for package in packages for place in self.places(package)))
+
+    def each(self, work: Callable[[T], U], things: Iterable[T]) -> tuple[U, ...]:
+        """What ``work`` gives for each, in order, several at a time; ``work`` must not call this."""
+        return tuple(self._pool.map(work, things))
+
+    def once(self, key: Hashable, work: Callable[[], U]) -> U:
+        """What ``work`` gives, done once for all who read these places."""
+        return self._once.get(key, work)
 
     def files(self, place: str) -> tuple[PackageFile, ...]:
         """What one page or folder offers; empty where it is not there."""
-        if place not in self._listed:
-            path = _path(place)
-            self._listed[place] = self._from_network(place) if path is None else self._from_disk(path)
-        return self._listed[place]
+        path = _path(place)
+        return self._once.get(place, lambda: self._from_network(place) if path is None else self._from_disk(path))
 
     def wheels(self, package: str, version: str) -> tuple[PackageFile, ...]:
         """The wheels of one version of a package (normalised name), from every place in order."""
-        found = (each for place in self.places(package) for each in self.files(place))
-        return tuple(
-            each
-            for each in found
-            if listing.is_wheel_of(each.filename, package, version)
-            and not (self._before and each.uploaded[:_SECOND] >= self._before[:_SECOND])
-        )
+        places = self.places(package)
+
+        def look() -> tuple[PackageFile, ...]:
+            found = (each for place in places for each in self.files(place))
+            return tuple(
+                each
+                for each in found
+                if listing.is_wheel_of(each.filename, package, version)
+                and not (self._before and each.uploaded[:_SECOND] >= self._before[:_SECOND])
+            )
+
+        return self._once.get((package, version, places), look)
 
     def sdists(self, package: str) -> tuple[tuple[str, PackageFile], ...]:
         """The source archives of a package (normalised name) that were not withdrawn, each with its version, oldest first."""
@@ -98,8 +118,9 @@ class Pages:
 
     def sha256(self, wheel: PackageFile) -> str:
         """The hash that the page gives, or else the file's own."""
-        if wheel.sha256:
-            return wheel.sha256
+        return wheel.sha256 or self._once.get(("sha256", wheel.address), lambda: self._digest(wheel))
+
+    def _digest(self, wheel: PackageFile) -> str:
         path = _path(wheel.address)
         with self.open(wheel.address) if path is None else path.open("rb") as body:
             digest = hashlib.sha256()
@@ -116,7 +137,10 @@ class Pages:
             files = sorted(each for each in path.iterdir() if each.is_file()) if path.is_dir() else []
         except OSError as error:
             raise ChangeError(f"the package folder {path} cannot be read: {error.strerror}", _NEXT) from None
-        return tuple(PackageFile(filename=each.name, address=each.as_uri(), sha256="") for each in files)
+        return tuple(
+            PackageFile(filename=each.name, address=each.as_uri(), sha256="", size_bytes=each.stat().st_size)
+            for each in files
+        )
 
     def _from_network(self, place: str) -> tuple[PackageFile, ...]:
         try:
@@ -156,7 +180,8 @@ class Pages:
                 answer: addinfourl = self._opener.open(request, timeout=self.settings.timeout_seconds)
                 return answer
             except urllib.error.HTTPError as error:
-                error.close()
+                with contextlib.suppress(OSError, http.client.HTTPException), error:
+                    error.read()  # to its end, so that the connection can be used again
                 if error.code in {404, 410}:
                     raise NotThere from None
                 if error.code not in _PASSING or attempt == _ATTEMPTS:

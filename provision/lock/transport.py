@@ -12,11 +12,16 @@ from urllib.parse import unquote, urldefrag, urlsplit, urlunsplit
 
 from provision.errors import ChangeError
 from provision.index import IndexSettings
+from provision.lock.kept import KeptConnections
 
 
 def opener(settings: IndexSettings) -> urllib.request.OpenerDirector:
     """An opener for these settings. Raises ``ChangeError`` where a certificate file cannot be used."""
-    handlers: list[urllib.request.BaseHandler] = [_Https(_context(settings), settings.trusted_hosts)]
+    kept = KeptConnections()
+    handlers: list[urllib.request.BaseHandler] = [
+        _Http(kept),
+        _Https(kept, _context(settings), settings.trusted_hosts),
+    ]
     if settings.proxy:  # otherwise urllib takes the proxy from the environment, as pip does
         handlers.append(urllib.request.ProxyHandler({"http": settings.proxy, "https": settings.proxy}))
     return urllib.request.build_opener(*handlers)
@@ -40,11 +45,22 @@ def with_credentials_of(asked: str, answered: str) -> str:
     return answered
 
 
+class _Http(urllib.request.HTTPHandler):
+    def __init__(self, kept: KeptConnections) -> None:
+        super().__init__()
+        self._kept = kept
+
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        host = str(req.host)
+        return self._kept.ask(host, lambda: http.client.HTTPConnection(host, timeout=req.timeout), req)
+
+
 class _Https(urllib.request.HTTPSHandler):
     """HTTPS with the user's certificates; a host that the user trusts without one is not verified, as in pip."""
 
-    def __init__(self, context: ssl.SSLContext, trusted: tuple[str, ...]) -> None:
+    def __init__(self, kept: KeptConnections, context: ssl.SSLContext, trusted: tuple[str, ...]) -> None:
         super().__init__(context=context)
+        self._kept = kept
         self._strict = context
         self._lenient = ssl.create_default_context()
         self._lenient.check_hostname = False
@@ -52,8 +68,11 @@ class _Https(urllib.request.HTTPSHandler):
         self._trusted = frozenset(trusted)
 
     def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        trusted = not self._trusted.isdisjoint({req.host, req.host.partition(":")[0]})
-        return self.do_open(http.client.HTTPSConnection, req, context=self._lenient if trusted else self._strict)
+        named = str(req._tunnel_host or req.host)  # type: ignore[attr-defined]  # behind a proxy, host is the proxy's
+        trusted = not self._trusted.isdisjoint({named, named.partition(":")[0]})
+        context, host = self._lenient if trusted else self._strict, str(req.host)
+        key = ("https", host, req._tunnel_host, trusted)  # type: ignore[attr-defined]
+        return self._kept.ask(key, lambda: http.client.HTTPSConnection(host, timeout=req.timeout, context=context), req)
 
 
 def _context(settings: IndexSettings) -> ssl.SSLContext:

@@ -84,6 +84,9 @@ class Index:
     uploaded: dict[str, str] = field(default_factory=dict)  # file name to time
     pythons: dict[str, str] = field(default_factory=dict)  # file name to what the page says of Python
     sent_bytes: int = 0  # of wheels
+    protocol: str = "HTTP/1.0"  # 1.1 keeps connections
+    connections: int = 0
+    sizes: bool = False  # the size of each file (PEP 700)
 
     @property
     def url(self) -> str:
@@ -116,6 +119,12 @@ def html(python: str) -> str:
 
 def _handler(index: Index) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = index.protocol
+
+        def setup(self) -> None:
+            index.connections += 1
+            super().setup()
+
         def log_message(self, format: str, *args: object) -> None:
             pass
 
@@ -171,6 +180,7 @@ def _handler(index: Index) -> type[BaseHTTPRequestHandler]:
                         "hashes": {"sha256": _sha256(wheel)} if index.hashes else {},
                         "core-metadata": index.metadata,
                         "yanked": wheel.name in index.yanked,
+                        **({"size": wheel.stat().st_size} if index.sizes else {}),
                         **({"upload-time": index.uploaded[wheel.name]} if wheel.name in index.uploaded else {}),
                         **({"requires-python": index.pythons[wheel.name]} if wheel.name in index.pythons else {}),
                     }
