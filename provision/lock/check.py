@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from provision.errors import UsageError
-from provision.lock import inputs, text
+from provision.lock import inputs, pylock, pylock_check, standing, text
 from provision.lock.text import Lock
 from provision.lock.variants import Variant
 from provision.record import record
@@ -21,6 +21,9 @@ Kind = Literal[
     "unmet",  # a requirement that no pin meets
     "forbidden",  # a package that this accelerator keeps out
     "disagrees",  # another version than in the lock this one must agree with
+    "drift",  # the PEP 751 form is no valid one, or says something else than the .txt
+    "wrong-tag",  # a wheel that the target cannot load
+    "needless",  # another version than in a lock of the same purpose, though one would do for both
 ]
 
 
@@ -38,7 +41,9 @@ class Problem:
 
 def check_lock(variant: Variant, *, lockfiles: Path, pyproject: Path) -> tuple[Problem, ...]:
     """Every problem of one variant's lock, in the file's order. Empty: the lock stands."""
-    paths = tuple(lockfiles / f"{variant.name}{suffix}" for suffix in (".in", ".txt"))
+    paths = tuple(
+        lockfiles / name for name in (f"{variant.name}.in", f"{variant.name}.txt", pylock.filename(variant.name))
+    )
     missing = [path for path in paths if not path.is_file()]
     if missing:
         return tuple(_problem("missing", variant, path, 0, "there is no such file") for path in missing)
@@ -48,6 +53,11 @@ def check_lock(variant: Variant, *, lockfiles: Path, pyproject: Path) -> tuple[P
         *_input_problems(variant, paths[0], input_text, lock, pyproject),
         *sorted(_line_problems(variant, paths[1], lock, input_text), key=lambda problem: problem.line),
         *_disagreements(variant, paths[1], lock, lockfiles),
+        *(
+            _problem(kind, variant, paths[2], line, message)
+            for kind, line, message in pylock_check.problems(variant, paths[1].read_text(), paths[2].read_text())
+        ),
+        *_needless(variant, paths[1], lock, lockfiles),
     )
 
 
@@ -110,6 +120,16 @@ def _disagreements(variant: Variant, path: Path, lock: Lock, lockfiles: Path) ->
             if versions.get(pin.name, pin.version) != pin.version:
                 message = f"{pin.name} {pin.version} here, {versions[pin.name]} in {other}.txt"
                 yield _problem("disagrees", variant, path, pin.line, message)
+
+
+def _needless(variant: Variant, path: Path, lock: Lock, lockfiles: Path) -> Iterator[Problem]:
+    lines = {pin.name: pin.line for pin in lock.pins}
+    for move in standing.needless(variant, lockfiles):
+        message = (
+            f"{move.package} {move.here} here, {move.there} in {move.sibling}.txt; needless: every requirement here admits "
+            f"{move.there}, and it has a wheel for CPython {variant.target.python}"
+        )
+        yield _problem("needless", variant, path, lines.get(move.package, 0), message)
 
 
 def _problem(kind: Kind, variant: Variant, path: Path, line: int, message: str) -> Problem:

@@ -8,8 +8,9 @@ from typing import Literal
 from provision.errors import UsageError
 from provision.lock import text, variants
 from provision.lock.check import check_lock
-from provision.lock.make import crosscheck as compare
-from provision.lock.make import lock_variant
+from provision.lock.crosscheck import crosscheck as compare
+from provision.lock.make import lock_variants
+from provision.lock.resolve import RESOLVERS
 from provision.progress import say
 
 
@@ -49,29 +50,35 @@ def run(
     chosen = tuple(variant for variant in chosen if variant.name in freed)
     lines: list[str] = []
     bad = False
+    if not only_check and not crosscheck:
+        say(f"resolving {', '.join(variant.name for variant in chosen)} with {resolver}")
+        made = lock_variants(
+            chosen,
+            resolver=resolver,  # type: ignore[arg-type]
+            lockfiles=lockfiles,
+            pyproject=pyproject,
+            upgrade=freed,
+            at=at,
+        )
+        for each in made:
+            lines.append(f"{each.variant}: {len(each.pins)} packages, {'changed' if each.changed else 'unchanged'}")
+            lines += [f"  {m.name}: {m.before or '-'} -> {m.after or '-'}: {m.because}" for m in each.moved]
+        return "\n".join(lines) + "\n", 0
     for variant in chosen:
         if only_check:
             problems = check_lock(variant, lockfiles=lockfiles, pyproject=pyproject)
             lines += [f"{p.message}" for p in problems] or [f"{variant.name}: stands"]
             bad = bad or bool(problems)
-        elif crosscheck:
+        else:
             say(f"{variant.name}: asking uv and pip-tools")
             answer = compare(variant, lockfiles=lockfiles, pyproject=pyproject)
-            lines += [f"{variant.name}: {answer.packages} packages, {len(answer.differences)} differ"]
+            took = ", ".join(f"{name} {took:.1f} s" for name, took in zip(RESOLVERS, answer.seconds, strict=True))
+            lines.append(
+                f"{variant.name}: {answer.packages} packages, {answer.hashes} hashes, "
+                f"{len(answer.differences)} differ ({took})"
+            )
             lines += [f"  {name}: uv {one or '-'}, pip-tools {other or '-'}" for name, one, other in answer.differences]
             bad = bad or bool(answer.differences)
-        else:
-            say(f"{variant.name}: resolving with {resolver}")
-            made = lock_variant(
-                variant,
-                resolver=resolver,  # type: ignore[arg-type]
-                lockfiles=lockfiles,
-                pyproject=pyproject,
-                upgrade=freed[variant.name],
-                at=at,
-            )
-            lines.append(f"{variant.name}: {len(made.pins)} packages, {'changed' if made.changed else 'unchanged'}")
-            lines += [f"  {m.name}: {m.before or '-'} -> {m.after or '-'}: {m.because}" for m in made.moved]
     if only_check:
         lines.append(
             "not looked at: whether a locked wheel was withdrawn or is gone; --check reads files and asks no index"

@@ -1,21 +1,27 @@
-"""``provision lock``: one variant's input and lockfile made, or both resolvers' answers compared."""
+"""``provision lock``: the files of one variant or of several made, side by side and in agreement."""
 
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 from provision import index
-from provision.errors import ChangeError, UsageError
-from provision.files import write_whole
+from provision.errors import ChangeError, ProvisionError, UsageError
 from provision.index import IndexSettings
-from provision.lock import inputs, listing, text
-from provision.lock.pages import Pages, united_sha256
-from provision.lock.resolve import RESOLVERS, Resolver, resolve
+from provision.lock import agreement, answer, pylock, standing, text
+from provision.lock.answer import Answer, Question
+from provision.lock.pages import Pages
+from provision.lock.resolve import Resolver
+from provision.lock.store import write_together
 from provision.lock.text import Pin
-from provision.lock.variants import Requirement, Variant
+from provision.lock.variants import Variant
 from provision.record import record
+
+_SIDE_BY_SIDE = 4  # uv mostly waits for the network; more of them than this were no faster on 2 cores (2026-11-24)
+_ROUNDS = 4  # a version that moved may let another one move
 
 
 @record
@@ -30,25 +36,17 @@ class Moved:
 
 @record
 class Locked:
-    """What one ``lock_variant`` did. ``changed`` is whether either file has other bytes than before."""
+    """What was done for one variant. ``changed`` is whether any of its files has other bytes than before."""
 
     variant: str
     resolver: str
     input_path: Path
     lock_path: Path
+    pylock_path: Path
     pins: tuple[Pin, ...]
     moved: tuple[Moved, ...]
     changed: bool
     public_indexes: tuple[str, ...]  # names of the catalog's indexes that had to be asked
-
-
-@record
-class Crosscheck:
-    """Two resolvers' answers to one input. ``differences`` are (package, uv's version, pip-tools' version)."""
-
-    variant: str
-    packages: int
-    differences: tuple[tuple[str, str, str], ...]
 
 
 def lock_variant(
@@ -61,190 +59,176 @@ def lock_variant(
     upgrade: bool | tuple[str, ...] = False,
     at: str = "",
 ) -> Locked:
-    """Write ``<name>.in`` and ``<name>.txt`` into ``lockfiles``.
+    """``lock_variants`` for one."""
+    (made,) = lock_variants(
+        (variant,),
+        lockfiles=lockfiles,
+        pyproject=pyproject,
+        settings=settings,
+        resolver=resolver,
+        upgrade={variant.name: upgrade},
+        at=at,
+    )
+    return made
 
-    Without ``upgrade`` the versions of the present lock are kept where they still fit; with names, those of all others.
+
+def lock_variants(
+    chosen: Sequence[Variant],
+    *,
+    lockfiles: Path,
+    pyproject: Path,
+    settings: IndexSettings | None = None,
+    resolver: Resolver = "uv",
+    upgrade: Mapping[str, bool | tuple[str, ...]] | None = None,
+    at: str = "",
+) -> tuple[Locked, ...]:
+    """Write ``<name>.in``, ``<name>.txt`` and ``pylock.<name>.toml`` of every chosen variant: all of them, or none.
+
+    Without ``upgrade`` (by variant) the versions of the present lock are kept where they still fit; with names, those of all
+    others. Where a version of another lock of the same purpose fits as well, that one is taken (``agreement``); under
+    ``upgrade`` and ``at`` only the locks made in this run count for that.
     ``at`` (``2026-11-24``) resolves as of the end of that day in UTC, from nothing: repeated, it gives the same bytes.
     Every place that the user configured must answer; otherwise ``ChangeError``, and the previous files stand.
     """
     settings = index.read() if settings is None else settings
-    input_text = inputs.render(variant, pyproject)
-    beside = {f"{other}.txt": _constraints(lockfiles / f"{other}.txt") for other in variant.agree_with}
-    lock_path = lockfiles / f"{variant.name}.txt"
-    before = text.parse(lock_path.read_text()) if lock_path.is_file() else text.Lock(pins=(), input_sha256="")
-    freed = frozenset(_normal(name) for name in upgrade) if isinstance(upgrade, tuple) else frozenset()
-    if unknown := sorted(freed - {pin.name for pin in before.pins}):
-        raise UsageError(f"{variant.name} holds no {', '.join(unknown)}", f"provision lock {variant.name} --upgrade")
-    kept = () if at or upgrade is True else tuple(pin for pin in before.pins if pin.name not in freed)
-    pins, sources = _answer(
-        variant,
-        input_text,
-        inputs.requirements(variant, pyproject),
-        settings=settings,
-        resolver=resolver,
-        beside=beside,
-        previous=_bare(kept),
-        hold=not freed,
-        uploaded_before=_day_after(at) if at else "",
-    )
-    _refuse_forbidden(variant, pins)
-    title = (
-        f"{variant.name}: {variant.purpose}, accelerator {variant.accelerator}, CPython {variant.target.python}, "
-        f"glibc {variant.target.glibc}, {variant.target.machine}."
-    )
-    changed = False
+    upgrade = upgrade or {}
+    day = _day_after(at) if at else ""
+    pages = Pages(settings, day)
+    questions = {
+        each.name: answer.question(
+            each, lockfiles=lockfiles, pyproject=pyproject, upgrade=upgrade.get(each.name, False), uploaded_before=day
+        )
+        for each in _after_those_they_agree_with(chosen)
+    }
+    answers = _ask_all(questions, {}, pages, resolver, lockfiles)
+    fixed = () if at or any(upgrade.values()) else standing.siblings(chosen, lockfiles)
+    agreed: dict[tuple[str, str], str] = {}
+    for _ in range(_ROUNDS):
+        held = [each.held(_bound(each, answers, lockfiles)) for each in answers.values()]
+        moves = agreement.moves([*held, *fixed])
+        if not moves:
+            break
+        again = {name: _moved_question(answers[name], moves[name]) for name in moves}
+        agreed |= {(name, move.package): move.sibling for name in moves for move in moves[name]}
+        answers |= _ask_all(again, answers, pages, resolver, lockfiles)
+    contents = {name: _contents(each) for name, each in answers.items()}
     try:
-        lockfiles.mkdir(parents=True, exist_ok=True)
-        for path, content in (
-            (lockfiles / f"{variant.name}.in", input_text),
-            (lock_path, text.render(variant.name, title, input_text, pins)),
-        ):
-            if not path.is_file() or path.read_text() != content:
-                write_whole(path, content)
-                changed = True
+        changed = write_together(lockfiles, {file: each for files in contents.values() for file, each in files.items()})
     except OSError as error:
         raise ChangeError(f"{lockfiles}: the lock was not written: {error.strerror}; the previous one stands") from None
-    return Locked(
-        variant=variant.name,
-        resolver=resolver,
-        input_path=lockfiles / f"{variant.name}.in",
-        lock_path=lock_path,
-        pins=pins,
-        moved=_moved(before.pins, pins, freed),
-        changed=changed,
-        public_indexes=sources,
-    )
-
-
-def crosscheck(
-    variant: Variant, *, lockfiles: Path, pyproject: Path, settings: IndexSettings | None = None
-) -> Crosscheck:
-    """Ask uv and pip-tools the same question from nothing, and compare every pin. Writes nothing."""
-    settings = index.read() if settings is None else settings
-    input_text = inputs.render(variant, pyproject)
-    beside = {f"{other}.txt": _constraints(lockfiles / f"{other}.txt") for other in variant.agree_with}
-    wanted = inputs.requirements(variant, pyproject)
-    settings, _ = _with_public_indexes(wanted, Pages(settings))
-    answers = []
-    for resolver in RESOLVERS:
-        pins = resolve(input_text, target=variant.target, settings=settings, resolver=resolver, beside=beside)
-        answers.append({pin.name: pin.version for pin in pins})
-    names = sorted(answers[0].keys() | answers[1].keys())
-    pairs = ((name, answers[0].get(name, ""), answers[1].get(name, "")) for name in names)
-    return Crosscheck(
-        variant=variant.name, packages=len(names), differences=tuple(each for each in pairs if each[1] != each[2])
+    return tuple(
+        Locked(
+            variant=each.name,
+            resolver=resolver,
+            input_path=lockfiles / f"{each.name}.in",
+            lock_path=lockfiles / f"{each.name}.txt",
+            pylock_path=lockfiles / pylock.filename(each.name),
+            pins=answers[each.name].pins,
+            moved=_moved(answers[each.name], answer.freed_by(upgrade.get(each.name, False)), agreed),
+            changed=not changed.isdisjoint(contents[each.name]),
+            public_indexes=answers[each.name].public_indexes,
+        )
+        for each in chosen
     )
 
 
 def indexes_for(variant: Variant, pyproject: Path, settings: IndexSettings | None = None) -> IndexSettings:
     """The settings to download this variant's lock with: the user's, and the page of a public index where needed."""
+    from provision.lock import inputs
+
     settings = index.read() if settings is None else settings
-    return _with_public_indexes(inputs.requirements(variant, pyproject), Pages(settings))[0]
+    return answer.with_public_indexes(inputs.requirements(variant, pyproject), Pages(settings))[0].settings
 
 
-def _answer(
-    variant: Variant,
-    input_text: str,
-    wanted: tuple[Requirement, ...],
-    *,
-    settings: IndexSettings,
-    resolver: Resolver,
-    beside: dict[str, str],
-    previous: str,
-    hold: bool,
-    uploaded_before: str,
-) -> tuple[tuple[Pin, ...], tuple[str, ...]]:
-    """The pins with hashes and notes, and the names of the public indexes that were asked."""
-    pages = Pages(settings, uploaded_before)
-    # Also the look whether every place answers, before a resolver spends its retries on a dead one.
-    pages.read(_normal(each.name) for each in wanted)
-    settings, sources = _with_public_indexes(wanted, pages)
-    pins = resolve(
-        input_text,
-        target=variant.target,
-        settings=settings,
-        resolver=resolver,
-        beside=beside,
-        previous=previous,
-        hold=hold,
-        before=uploaded_before,
-    )
-    if sources:
-        pages = Pages(settings, uploaded_before)
-    hashes = united_sha256(pages, ((pin.name, pin.version) for pin in pins))
-    notes = {
-        _normal(each.name): _note(each.name, each.index.name, sources) for each in wanted if each.index is not None
-    }
-    return tuple(replace(pin, sha256=hashes[pin.name], note=notes.get(pin.name, "")) for pin in pins), sources
+def _ask_all(
+    questions: Mapping[str, Question], known: Mapping[str, Answer], pages: Pages, resolver: Resolver, lockfiles: Path
+) -> dict[str, Answer]:
+    """The answers, several at a time; who must agree with another one that is asked waits for its answer."""
+    futures: dict[str, Future[Answer]] = {}
 
-
-def _with_public_indexes(wanted: tuple[Requirement, ...], pages: Pages) -> tuple[IndexSettings, tuple[str, ...]]:
-    """The settings with the page of each public index that is needed as a find-links address, and those indexes' names.
-
-    The user's own places come first and are enough where one of them has the exact build. Only where none has it
-    is the project's own index asked, for that package alone, and not at all under no-index.
-    """
-    settings, names = pages.settings, []
-    for each in wanted:
-        if each.index is None:
-            continue
-        package, version = _normal(each.name), each.bound.removeprefix("==")
-        if pages.wheels(package, version):
-            continue
-        have_not = f"{package} {version} is on none of the {len(pages.places(package))} places that pip is set to use"
-        way_out = "set PIP_FIND_LINKS to a folder that holds the wheel, or PIP_EXTRA_INDEX_URL to a mirror that has it"
-        if settings.no_index:
-            raise ChangeError(f"{have_not}, and no-index forbids its own index {each.index.url}", way_out)
-        page = each.index.page(package)
+    def ask(name: str) -> Answer:
+        variant = questions[name].variant
+        done = {**known, **{other: futures[other].result() for other in variant.agree_with if other in futures}}
         try:
-            offered = pages.files(page)
-        except ChangeError as error:
-            raise ChangeError(f"{have_not}, and {error.message[:1].lower()}{error.message[1:]}", way_out) from None
-        if not any(listing.is_wheel_of(file.filename, package, version) for file in offered):
-            raise ChangeError(f"{have_not}, and its own index {each.index.url} does not have it either", way_out)
-        settings = settings.with_find_links(page)
-        names.append(each.index.name)
-    return settings, tuple(dict.fromkeys(names))
+            return answer.ask(questions[name], pages, resolver, _beside(variant, done, lockfiles))
+        except ProvisionError as error:
+            if len(questions) > 1:
+                error.message = f"{name}: {error.message}"
+            raise
+
+    with ThreadPoolExecutor(_SIDE_BY_SIDE if resolver == "uv" else 1) as pool:
+        for name in questions:  # in an order in which nobody waits for one that has not begun
+            futures[name] = pool.submit(ask, name)
+        try:
+            return {name: future.result() for name, future in futures.items()}
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
-def _note(package: str, home: str, asked: tuple[str, ...]) -> str:
-    """Where the hashes of a build with several homes come from: the same version may be other bytes elsewhere."""
-    if home in asked:
-        return f"{package}: its hashes are those of its own index, {home}."
-    return (
-        f"{package}: its hashes are those of the places configured by the user; its own index, {home}, was not asked."
+def _beside(variant: Variant, answers: Mapping[str, Answer], lockfiles: Path) -> dict[str, Mapping[str, str]]:
+    """The versions of the locks that this one must agree with: as just answered, else as they stand."""
+    here = {other: answers[other] for other in variant.agree_with if other in answers}
+    rest = replace(variant, agree_with=tuple(other for other in variant.agree_with if other not in here))
+    return {
+        **{other: {pin.name: pin.version for pin in each.pins} for other, each in here.items()},
+        **answer.beside_on_disk(rest, lockfiles),
+    }
+
+
+def _bound(each: Answer, answers: Mapping[str, Answer], lockfiles: Path) -> dict[str, str]:
+    beside = _beside(each.question.variant, answers, lockfiles)
+    return {name: version for versions in beside.values() for name, version in versions.items()}
+
+
+def _after_those_they_agree_with(chosen: Sequence[Variant]) -> tuple[Variant, ...]:
+    """The variants, each after those it must agree with."""
+    rest, found = list(chosen), list[Variant]()
+    while rest:
+        names = {each.name for each in rest}
+        ready = [each for each in rest if names.isdisjoint(each.agree_with)]
+        if not ready:
+            raise UsageError(f"{', '.join(sorted(names))}: agree_with goes round in a circle")
+        found += ready
+        rest = [each for each in rest if each not in ready]
+    return tuple(found)
+
+
+def _moved_question(given: Answer, moves: Sequence[agreement.Move]) -> Question:
+    there = {move.package: move.there for move in moves}
+    keep = tuple(replace(pin, version=there.get(pin.name, pin.version)) for pin in given.pins)
+    return replace(given.question, keep=keep, hold=True)
+
+
+def _contents(given: Answer) -> dict[str, str]:
+    """The three files of one variant, text by name."""
+    variant, input_text = given.question.variant, given.question.input_text
+    title = (
+        f"{variant.name}: {variant.purpose}, accelerator {variant.accelerator}, CPython {variant.target.python}, "
+        f"glibc {variant.target.glibc}, {variant.target.machine}."
     )
+    lock = text.render(variant.name, title, input_text, given.pins)
+    return {
+        f"{variant.name}.in": input_text,
+        f"{variant.name}.txt": lock,
+        pylock.filename(variant.name): pylock.render(
+            variant.name, title, variant.target, text.digest(lock), given.packages.values()
+        ),
+    }
 
 
-def _refuse_forbidden(variant: Variant, pins: tuple[Pin, ...]) -> None:
-    for pin in pins:
-        if variant.forbids(pin.name, pin.version):
-            raise ChangeError(
-                f"{variant.name} would hold {pin.name} {pin.version} (asked for by {', '.join(pin.via)}), "
-                f"but {variant.forbidden_because}; nothing was written"
-            )
-
-
-def _constraints(path: Path) -> str:
-    if not path.is_file():
-        raise UsageError(f"{path}: missing, and this lock must agree with it", f"provision lock {path.stem}")
-    return _bare(text.parse(path.read_text()).pins)
-
-
-def _bare(pins: tuple[Pin, ...]) -> str:
-    return "".join(f"{pin.name}=={pin.version}\n" for pin in pins)
-
-
-def _moved(before: tuple[Pin, ...], after: tuple[Pin, ...], freed: frozenset[str]) -> tuple[Moved, ...]:
-    old = {pin.name: pin.version for pin in before}
-    new = {pin.name: pin for pin in after}
+def _moved(given: Answer, freed: frozenset[str], agreed: Mapping[tuple[str, str], str]) -> tuple[Moved, ...]:
+    old = {pin.name: pin.version for pin in given.question.before.pins}
+    new = {pin.name: pin for pin in given.pins}
     moving = {name for name in old.keys() | new.keys() if old.get(name) != (new[name].version if name in new else None)}
     return tuple(
         Moved(
             name=name,
             before=old.get(name, ""),
             after=new[name].version if name in new else "",
-            because=_because(name, new, moving, freed),
+            because=f"so that it agrees with {agreed[given.question.variant.name, name]}"
+            if (given.question.variant.name, name) in agreed
+            else _because(name, new, moving, freed),
         )
         for name in sorted(moving)
     )
@@ -269,9 +253,3 @@ def _day_after(day: str) -> str:
     except (ValueError, OverflowError):
         raise UsageError(f"{day!r} is no day such as 2026-11-24", "provision lock --at 2026-11-24") from None
     return f"{following.isoformat()}T00:00:00Z"
-
-
-def _normal(name: str) -> str:
-    from packaging.utils import canonicalize_name
-
-    return canonicalize_name(name)

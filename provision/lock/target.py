@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from provision.errors import UsageError
@@ -37,6 +38,27 @@ class Target:
                 found.append(f"{_ALIASES[minor]}_{self.machine}")
         return (*found, f"linux_{self.machine}")
 
+    def environment(self) -> dict[str, str]:
+        """The markers of PEP 508, as ``uv pip compile --python-version`` has them: the first release of that Python."""
+        return {
+            "implementation_name": "cpython",
+            "implementation_version": f"{self.python}.0",
+            "os_name": "posix",
+            "platform_machine": self.machine,
+            "platform_python_implementation": "CPython",
+            "platform_release": "",
+            "platform_system": "Linux",
+            "platform_version": "",
+            "python_full_version": f"{self.python}.0",
+            "python_version": self.python,
+            "sys_platform": "linux",
+        }
+
+    def rank(self, filename: str) -> int | None:
+        """How good a wheel is here, 0 the best; ``None`` where it does not load or is no wheel."""
+        places = _ranks(self)
+        return min((places[tag] for tag in _tags(filename) if tag in places), default=None)
+
     def tags(self) -> tuple[Tag, ...]:
         """Every wheel tag that loads here, the best first."""
         from packaging.tags import compatible_tags, cpython_tags
@@ -48,6 +70,21 @@ class Target:
             *cpython_tags(version, abis=[f"cp{nodot}"], platforms=platforms),
             *compatible_tags(version, interpreter=f"cp{nodot}", platforms=platforms),
         )
+
+
+@functools.cache
+def _ranks(target: Target) -> dict[Tag, int]:
+    return {tag: place for place, tag in enumerate(target.tags())}
+
+
+@functools.cache
+def _tags(filename: str) -> frozenset[Tag]:
+    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+    try:
+        return parse_wheel_filename(filename)[3]
+    except InvalidWheelFilename:
+        return frozenset()
 
 
 def _pair(text: str, what: str) -> tuple[int, int]:

@@ -14,6 +14,7 @@ import pytest
 
 from provision.index import IndexSettings
 from provision.lock import make, variants
+from provision.lock.crosscheck import crosscheck
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.network
 @pytest.mark.parametrize("name", os.environ.get("PROVISION_CROSSCHECK", "tool-py311").split())
 def test_both_resolvers_give_the_same_pins(name: str) -> None:
-    found = make.crosscheck(variants.find(name), lockfiles=ROOT / "lockfiles", pyproject=ROOT / "pyproject.toml")
+    found = crosscheck(variants.find(name), lockfiles=ROOT / "lockfiles", pyproject=ROOT / "pyproject.toml")
     assert found.differences == ()
     assert found.packages > 10
 
@@ -35,7 +36,7 @@ def test_a_difference_is_told(
     (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = ["app"]\n')
     settings = IndexSettings(no_index=True, find_links=(str(wheels),))
     tool = variants.find("tool-py311")
-    found = make.crosscheck(tool, lockfiles=tmp_path, pyproject=tmp_path / "pyproject.toml", settings=settings)
+    found = crosscheck(tool, lockfiles=tmp_path, pyproject=tmp_path / "pyproject.toml", settings=settings)
     assert (found.packages, found.differences) == (2, (("lib", "1.1", "2.0rc1"),))
 
 

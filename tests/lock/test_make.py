@@ -103,7 +103,11 @@ def test_a_forbidden_package_is_refused_and_nothing_written(
         "small would hold nvidia-cublas 13.0 (asked for by app), but no GPU here; nothing was written"
     )
     assert (made.lock_path.read_bytes(), made.input_path.read_bytes()) == before
-    assert sorted(path.name for path in (tmp_path / "locks").iterdir()) == ["small.in", "small.txt"]
+    assert sorted(path.name for path in (tmp_path / "locks").iterdir()) == [
+        "pylock.small.toml",
+        "small.in",
+        "small.txt",
+    ]
 
 
 @pytest.mark.parametrize("resolver", RESOLVERS)

@@ -107,12 +107,11 @@ def test_a_package_is_moved_only_where_a_lock_holds_it(monkeypatch: pytest.Monke
     """Of all locks, those with the package; the others are not made again."""
     made: dict[str, object] = {}
 
-    def record(variant: Variant, *, upgrade: object, **_: object) -> make.Locked:
-        made[variant.name] = upgrade
-        paths = {"input_path": Path(), "lock_path": Path()}
-        return make.Locked(variant="", resolver="", pins=(), moved=(), changed=False, public_indexes=(), **paths)
+    def record(chosen: tuple[Variant, ...], *, upgrade: dict[str, object], **_: object) -> tuple[make.Locked, ...]:
+        made.update({variant.name: upgrade[variant.name] for variant in chosen})
+        return ()
 
-    monkeypatch.setattr("provision.lock.command.lock_variant", record)
+    monkeypatch.setattr("provision.lock.command.lock_variants", record)
     for words in (["--upgrade", "vLLM", "--upgrade", "hatchling"], ["fuzz-py311"], ["fuzz-py311", "--upgrade"]):
         assert CliRunner().invoke(main, ["lock", *words]).exit_code == (2 if "hatchling" in words else 0)
     assert made == {"fuzz-py311": True}
