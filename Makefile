@@ -77,8 +77,9 @@ test-vm: .venv/.test  ## the roles on a server with systemd, in a virtual machin
 locks: venv  ## make every lock again
 	@.venv/bin/provision lock
 
-locks-crosscheck: venv  ## the same pins from uv and from pip-tools (minutes: pip-tools downloads torch)
-	@.venv/bin/provision lock --crosscheck
+CROSSCHECK ?= smoke-cpu-py311 smoke-cu130-py311
+locks-crosscheck: venv  ## the same pins from uv and from pip-tools, for CROSSCHECK: one CPU and one GPU lock (minutes)
+	@.venv/bin/provision lock --crosscheck $(CROSSCHECK)
 
 collector: venv  ## provision-facts.pyz: one file that prints another machine's snapshot, under any Python 3.10
 	@.venv/bin/provision facts --collector provision-facts.pyz

@@ -76,9 +76,13 @@ def ask(question: Question, pages: Pages, resolver: Resolver, beside: Mapping[st
         for each in question.wanted
         if each.index is not None
     }
+    # uv looks for the version first and for its hash then: with == it finds a build for something else and stops.
+    exact = {package.normal(each.name) for each in question.wanted if each.bound.startswith("===")}
     return Answer(
         question=question,
-        pins=tuple(replace(pin, sha256=hashes[pin.name], note=notes.get(pin.name, "")) for pin in pins),
+        pins=tuple(
+            replace(pin, sha256=hashes[pin.name], note=notes.get(pin.name, ""), exact=pin.name in exact) for pin in pins
+        ),
         packages=_packages(question, pages, pins),
         public_indexes=sources,
     )

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -24,10 +25,11 @@ from provision.lock.text import Pin
 Resolver = Literal["uv", "pip-tools"]
 RESOLVERS: tuple[Resolver, ...] = ("uv", "pip-tools")
 
+_ONE_AT_A_TIME = threading.Lock()
 _SECONDS = 1800  # pip-compile downloads whole torch wheels: minutes here, more on a slow line
 _INPUT = "requirements.in"
 _KEPT = "kept.txt"
-_PIN = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[^\s#]+)(?:\s+#\s*via\s+(?P<via>.*))?")
+_PIN = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)===?(?P<version>[^\s#=]+)(?:\s+#\s*via\s+(?P<via>.*))?")
 
 
 def resolve(
@@ -104,10 +106,8 @@ def _asked(
 
 
 def _uv(target: Target, settings: IndexSettings) -> tuple[list[str], dict[str, str]]:
-    from uv import find_uv_bin
-
     command = [
-        find_uv_bin(),
+        _uv_program(),
         *("pip", "compile", _INPUT, "--output-file", "pins.txt"),
         *("--quiet", "--no-header", "--annotation-style", "line"),
         *("--python", sys.executable, "--python-version", target.python),
@@ -116,6 +116,13 @@ def _uv(target: Target, settings: IndexSettings) -> tuple[list[str], dict[str, s
         *index.uv_arguments(settings),
     ]
     return command, index.uv_environment(settings, os.environ)
+
+
+def _uv_program() -> str:
+    from uv import find_uv_bin
+
+    with _ONE_AT_A_TIME:  # it asks sysconfig, which gives None to a second thread while it starts (Python 3.11)
+        return find_uv_bin()
 
 
 def _pip_tools(target: Target, settings: IndexSettings) -> tuple[list[str], dict[str, str]]:

@@ -12,14 +12,17 @@ from collections.abc import Iterable
 
 from provision.record import record
 
-_PIN = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[A-Za-z0-9.!+_-]+)")
+_PIN = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?P<sign>===?)(?P<version>[A-Za-z0-9.!+_-]+)")
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 _INPUT = re.compile(r"# Input: \S+ sha256=([0-9a-f]{64})")
 
 
 @record
 class Pin:
-    """One locked package: its normalised name, its version, its wheels' SHA-256 and who asked for it."""
+    """One locked package: its normalised name, its version, its wheels' SHA-256 and who asked for it.
+
+    ``exact``: ``===``, which admits no build that only the local part of its version tells apart (2.13.0+cpu for 2.13.0).
+    """
 
     name: str
     version: str
@@ -27,6 +30,7 @@ class Pin:
     via: tuple[str, ...] = ()
     note: str = ""
     line: int = 0
+    exact: bool = False
 
 
 @record
@@ -57,7 +61,7 @@ def render(name: str, title: str, input_text: str, pins: Iterable[Pin]) -> str:
         if pin.note:
             lines.append(f"# {pin.note}")
         hashes = sorted(set(pin.sha256))
-        lines.append(f"{pin.name}=={pin.version} \\")
+        lines.append(f"{pin.name}{'===' if pin.exact else '=='}{pin.version} \\")
         lines += [f"    --hash=sha256:{each} \\" for each in hashes[:-1]]
         lines.append(f"    --hash=sha256:{hashes[-1]}")
         if pin.via:
@@ -78,7 +82,8 @@ def parse(text: str) -> Lock:
             strays.append((number, logical))
             continue
         digests = tuple(match[1] for match in hashes if match)
-        pins.append(Pin(name=_normal(pin["name"]), version=pin["version"], sha256=digests, line=number))
+        exact = pin["sign"] == "==="
+        pins.append(Pin(name=_normal(pin["name"]), version=pin["version"], sha256=digests, line=number, exact=exact))
     return Lock(pins=tuple(pins), input_sha256=found[1] if found else "", strays=tuple(strays))
 
 

@@ -1,6 +1,6 @@
 """uv and pip-tools give the same pins, on the indexes that are really configured.
 
-PROVISION_CROSSCHECK names the variants; ``make locks-crosscheck`` adds smoke-cpu-py311, for which pip-compile
+PROVISION_CROSSCHECK names the variants; ``make locks-crosscheck`` asks for one CPU and one GPU lock, for which pip-compile
 needs minutes (it downloads torch).
 """
 

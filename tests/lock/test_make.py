@@ -11,7 +11,7 @@ import pytest
 
 from provision.errors import ChangeError, UsageError
 from provision.index import IndexSettings
-from provision.lock import make, variants
+from provision.lock import make, text, variants
 from provision.lock.resolve import RESOLVERS, Resolver
 from provision.lock.target import Target
 from provision.lock.variants import PublicIndex, Requirement, Variant
@@ -236,6 +236,12 @@ def test_a_pin_that_no_longer_fits_gives_way_alone(lock: Callable, wheels: Path,
     assert [(m.name, m.before, m.after) for m in made.moved] == [("lib", "1.1", "2.0")]
 
 
+@pytest.mark.parametrize("resolver", RESOLVERS)
+def test_an_exact_pin_of_the_input_is_read_from_either_resolver(resolver: Resolver, lock: Callable) -> None:
+    made = lock(replace(VARIANT, requirements=(replace(APP, bound="===1.0"),)), resolver=resolver)
+    assert [(pin.name, pin.version) for pin in made.pins] == [("app", "1.0"), ("lib", "1.1")]
+
+
 def test_a_build_for_something_else_is_refused(lock: Callable, wheels: Path, make_wheel: Callable) -> None:
     """ "==1.0" admits 1.0+cpu, and takes it: PEP 440 sorts it above 1.0."""
     make_wheel(wheels, "app", "1.0+cpu")
@@ -243,6 +249,13 @@ def test_a_build_for_something_else_is_refused(lock: Callable, wheels: Path, mak
     with pytest.raises(ChangeError, match=r"would hold app 1\.0\+cpu \(asked for by the input\)"):
         lock(gpu)
     made = lock(replace(gpu, requirements=(replace(APP, bound="===1.0"),)))
+    assert (
+        "\napp===1.0 \\\n" in made.lock_path.read_text()
+    )  # uv would take 1.0+cpu from the lock, too, and lack its hash
+    assert [(pin.name, pin.exact) for pin in text.parse(made.lock_path.read_text()).pins] == [
+        ("app", True),
+        ("lib", False),
+    ]
     assert [(pin.name, pin.version) for pin in made.pins] == [("app", "1.0"), ("lib", "1.1")]
 
 

@@ -184,9 +184,9 @@ def test_a_folder_without_weights_or_with_damaged_ones_is_named(tmp_path: Path) 
 def test_a_lock_is_read_with_hashes_markers_and_comments() -> None:
     text = (
         "# head\nTyping_Extensions==4.1 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n    # via x\n"
-        "--require-hashes\nuvicorn[standard]==0.3 ; python_version > '3'\n"
+        "--require-hashes\nuvicorn[standard]==0.3 ; python_version > '3'\ntorch===2.1 --hash=sha256:cc\n"
     )
-    assert lockfile.pins(text) == {"typing-extensions": "4.1", "uvicorn": "0.3"}
+    assert lockfile.pins(text) == {"typing-extensions": "4.1", "uvicorn": "0.3", "torch": "2.1"}
     with pytest.raises(ValueError, match="line 2: expected name==version"):
         lockfile.pins("a==1\nb>=2\n")
     with pytest.raises(ValueError, match="names no package"):

@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 SEEDS = ("pip", "setuptools", "wheel")  # what a Python brings along before anyone asks for a package
-PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*==\s*([^\s;\\]+)(.*)")
+PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*===?\s*([^\s;\\=]+)(.*)")
 
 
 def normal_name(name: str) -> str:
