@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -129,7 +130,9 @@ def _needless(variant: Variant, path: Path, lock: Lock, lockfiles: Path) -> Iter
             f"{move.package} {move.here} here, {move.there} in {move.sibling}.txt; needless: every requirement here admits "
             f"{move.there}, and it has a wheel for CPython {variant.target.python}"
         )
-        yield _problem("needless", variant, path, lines.get(move.package, 0), message)
+        found = _problem("needless", variant, path, lines.get(move.package, 0), message)
+        # All together: one alone would stay with those that have not moved yet.
+        yield replace(found, next_command=f"provision lock {' '.join(standing.of_purpose(variant.purpose))}")
 
 
 def _problem(kind: Kind, variant: Variant, path: Path, line: int, message: str) -> Problem:

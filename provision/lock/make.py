@@ -102,14 +102,14 @@ def lock_variants(
     }
     answers = _ask_all(questions, {}, pages, resolver, lockfiles)
     fixed = () if at or any(upgrade.values()) else standing.siblings(chosen, lockfiles)
-    agreed: dict[tuple[str, str], str] = {}
+    agreed: dict[tuple[str, str, str], str] = {}
     for _ in range(_ROUNDS):
         held = [each.held(_bound(each, answers, lockfiles)) for each in answers.values()]
         moves = agreement.moves([*held, *fixed])
         if not moves:
             break
         again = {name: _moved_question(answers[name], moves[name]) for name in moves}
-        agreed |= {(name, move.package): move.sibling for name in moves for move in moves[name]}
+        agreed |= {(name, move.package, move.there): move.sibling for name in moves for move in moves[name]}
         answers |= _ask_all(again, answers, pages, resolver, lockfiles)
     contents = {name: _contents(each) for name, each in answers.items()}
     try:
@@ -217,21 +217,18 @@ def _contents(given: Answer) -> dict[str, str]:
     }
 
 
-def _moved(given: Answer, freed: frozenset[str], agreed: Mapping[tuple[str, str], str]) -> tuple[Moved, ...]:
+def _moved(given: Answer, freed: frozenset[str], agreed: Mapping[tuple[str, str, str], str]) -> tuple[Moved, ...]:
+    """What changed since the lock before. ``agreed``: (lock, package, version) to the lock it was taken from."""
     old = {pin.name: pin.version for pin in given.question.before.pins}
     new = {pin.name: pin for pin in given.pins}
     moving = {name for name in old.keys() | new.keys() if old.get(name) != (new[name].version if name in new else None)}
-    return tuple(
-        Moved(
-            name=name,
-            before=old.get(name, ""),
-            after=new[name].version if name in new else "",
-            because=f"so that it agrees with {agreed[given.question.variant.name, name]}"
-            if (given.question.variant.name, name) in agreed
-            else _because(name, new, moving, freed),
-        )
-        for name in sorted(moving)
-    )
+    found = []
+    for name in sorted(moving):
+        after = new[name].version if name in new else ""
+        sibling = agreed.get((given.question.variant.name, name, after))
+        because = f"so that it agrees with {sibling}" if sibling else _because(name, new, moving, freed)
+        found.append(Moved(name=name, before=old.get(name, ""), after=after, because=because))
+    return tuple(found)
 
 
 def _because(name: str, new: dict[str, Pin], moving: set[str], freed: frozenset[str]) -> str:

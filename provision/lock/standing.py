@@ -26,6 +26,11 @@ def needless(variant: Variant, lockfiles: Path, known: Iterable[Variant] | None 
     return dict(_needless(_texts(among, lockfiles))).get(variant.name, ())
 
 
+def of_purpose(purpose: str) -> tuple[str, ...]:
+    """The names of the catalog's variants with that purpose."""
+    return tuple(each.name for each in variants.load() if each.purpose == purpose)
+
+
 @functools.cache
 def _needless(texts: tuple[tuple[Variant, str, str, str], ...]) -> tuple[tuple[str, tuple[Move, ...]], ...]:
     held = [_from_texts(*each, fixed=False) for each in texts]

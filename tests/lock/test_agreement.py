@@ -188,3 +188,4 @@ def test_check_names_package_both_versions_and_why(
         "old.txt:10: lib 1.1 here, 2.0 in new.txt; needless: every requirement here admits 2.0, "
         "and it has a wheel for CPython 3.11",
     )
+    assert problem.next_command == "provision lock old new"
