@@ -97,7 +97,6 @@ def python(tmp_path: Path) -> Iterator[Path]:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     yield tmp_path / "venv" / "bin" / "python"
     shutil.rmtree(tmp_path / "venv")
-    shutil.rmtree(tmp_path / "cache", ignore_errors=True)
 
 
 @pytest.mark.network
@@ -105,14 +104,14 @@ def python(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize("installer", ["uv", "pip"])
 @pytest.mark.parametrize("name", INSTALLED)
 def test_a_lock_without_cuda_is_installed_without_an_index(
-    name: str, installer: str, site: Callable[[str], Path], python: Path, tmp_path: Path
+    name: str, installer: str, site: Callable[[str], Path], python: Path
 ) -> None:
     """uv from the PEP 751 form, pip from the .txt (what it makes of the other form it calls experimental)."""
     folder = site(name)
     if installer == "uv":
         done = uv(
             *("--preview-features", "pylock", "--offline", "--python", python),
-            *("--cache-dir", tmp_path / "cache", "-r", folder / pylock.filename(name)),
+            *("-r", folder / pylock.filename(name)),
             settings=IndexSettings(no_index=True),
         )
     else:
