@@ -10,8 +10,9 @@ from provision.catalog.version import minor, numbers
 from provision.check import ERROR, WARNING, Finding, NotApplicable, check
 from provision.checks._pasted import Installed, MaybeStated, environments
 from provision.checks._words import listed
-from provision.fact import Missing
+from provision.fact import Absent, Missing
 from provision.facts.debian import DebianPackages
+from provision.facts.environment import Environment
 from provision.facts.packages import Packages
 from provision.plan import Dependencies
 
@@ -117,11 +118,14 @@ def two_cuda_majors_in_one_environment(packages: Packages | Missing, stated: May
 
 
 @check("DEP014", WARNING, cause="dependency-conflict")
-def user_packages_shadow_an_environment(packages: Packages) -> Iterator[Finding]:
+def user_packages_shadow_an_environment(
+    packages: Packages, environment: Environment | Absent | Missing
+) -> Iterator[Finding]:
     """Packages installed with `pip install --user` come before those of an environment.
 
-    Python puts ~/.local before the system's packages, and before those of a conda environment too. What the
-    environment was tested with is then not what runs, and it looks right in `conda list`. Virtual environments are safe.
+    Python puts ~/.local (or PYTHONUSERBASE) before the system's packages, and before those of a conda environment too. What the
+    environment was tested with is then not what runs, and it looks right in `conda list`. Virtual environments are safe: their
+    own packages come first even where they let the system's in. Does not apply where PYTHONNOUSERSITE is set.
 
     ## Fix
     Remove the user's copies, or set PYTHONNOUSERSITE=1 where the model runs.
@@ -129,6 +133,8 @@ def user_packages_shadow_an_environment(packages: Packages) -> Iterator[Finding]
     ## Proof
     DEP-P1: what is installed in the image is the lock; the container has no user packages.
     """
+    if isinstance(environment, Environment) and dict(environment.variables).get("PYTHONNOUSERSITE"):
+        raise NotApplicable("PYTHONNOUSERSITE is set")
     for user in (one for one in packages.environments if one.kind == "user"):
         mine = dict(user.packages)
         for other in packages.environments:

@@ -39,7 +39,7 @@ class EnvironmentMetadata:
     prefix: str
     python: str
     packages: int  # metadata folders that were read
-    unmet: tuple[Unmet, ...]  # sorted; optional ones (extras) are not looked at
+    unmet: tuple[Unmet, ...]  # sorted; of extras only those that an installed package asks for ("ray[default]")
     wrong_python: tuple[tuple[str, str], ...]  # (package version, Requires-Python) that this Python does not meet
     compiled: tuple[CompiledPackage, ...]  # wheels for one Python, one C library or one kind of processor
     doubled: tuple[str, ...]  # packages with two metadata folders in one place
@@ -97,6 +97,7 @@ def _environment(
         found += [one for one in here if one is not None]
     versions = {one.name: one.version for one in reversed(found)}  # the first folder wins, as it does on sys.path
     markers = requirement.marker_environment(environment.python, architecture)
+    extras = _extras(host, found, markers)
     unmet, wrong_python, compiled, by_pip = [], [], [], []
     managed = any(host.exists(f"{posixpath.dirname(folder)}/EXTERNALLY-MANAGED") for folder in folders) or any(
         host.exists(f"/usr/lib/python{environment.python}/EXTERNALLY-MANAGED")
@@ -106,7 +107,7 @@ def _environment(
     for one in found:
         if one.folder.startswith(_DISTRIBUTION_OWN):
             continue
-        unmet += list(_unmet(one, versions, markers))
+        unmet += list(_unmet(one, versions, markers, extras.get(one.name, frozenset())))
         wanted = re.search(r"^Requires-Python: *(.+)$", one.head, re.MULTILINE)
         if wanted and _fails(environment.python, wanted[1]):
             wrong_python.append((f"{one.name} {one.version}", wanted[1].strip()))
@@ -140,18 +141,50 @@ def _package(host: Host, folder: str) -> _Package | None:
     return _Package(name=requirement.normal(name[1]), version=version[1], folder=folder, head=head)
 
 
-def _unmet(one: _Package, versions: dict[str, str], markers: dict[str, str]) -> Iterator[Unmet]:
+def _extras(host: Host, found: list[_Package], markers: dict[str, str]) -> dict[str, frozenset[str]]:
+    """Package to its extras that installed packages ask for, directly or through extras of their own."""
+    asked: dict[str, frozenset[str]] = {}
+    brackets = [
+        one
+        for one in found
+        if re.search(r"^Requires-Dist:[^;\n]*\[", one.head, re.MULTILINE)
+        and not one.folder.startswith(_DISTRIBUTION_OWN)
+        and text(host, f"{one.folder}/INSTALLER") != "conda"  # extras are packages of their own there
+    ]
+    while True:
+        before = dict(asked)
+        for one in brackets:
+            for _, line in _requirements(one, markers, asked.get(one.name, frozenset())):
+                name, wanted = requirement.extras(line)
+                if wanted:
+                    asked[name] = asked.get(name, frozenset()) | wanted
+        if asked == before:
+            return asked
+
+
+def _requirements(one: _Package, markers: dict[str, str], extras: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """(name, line) of what holds here. An address, or rules of a later date, is not judged."""
     for line in re.findall(r"^Requires-Dist: *(.+)$", one.head, re.MULTILINE):
-        if "extra" in line and re.search(r"\bextra\s*==", line):
+        named = re.findall(r"\bextra\s*==\s*['\"]([^'\"]*)['\"]", line)
+        active = [word for word in named if requirement.normal(word) in extras]
+        if named and not active:
             continue
         try:
-            name, wanted, marker = requirement.parse(line)
-            if not requirement.applies(marker, markers):
-                continue
-            found = versions.get(name)
+            name, _, marker = requirement.parse(line)
+            if any(requirement.applies(marker, {**markers, "extra": word}) for word in active or [""]):
+                yield name, line
+        except requirement.Unreadable:
+            continue
+
+
+def _unmet(one: _Package, versions: dict[str, str], markers: dict[str, str], extras: frozenset[str]) -> Iterator[Unmet]:
+    for name, line in _requirements(one, markers, extras):
+        _, wanted, _ = requirement.parse(line)
+        found = versions.get(name)
+        try:
             if found is not None and requirement.meets(found, wanted):
                 continue
-        except requirement.Unreadable:  # an address, or rules of a later date: not judged
+        except requirement.Unreadable:
             continue
         yield Unmet(package=one.name, version=one.version, requires=f"{name}{wanted}", name=name, found=found)
 

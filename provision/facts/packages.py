@@ -62,7 +62,7 @@ def packages(host: Host, pythons: Pythons) -> Packages:
 
     Source: PyPA "Recording installed projects" (site-packages/*.dist-info, *.egg-info); torch/version.py.
     """
-    in_use = _in_use(host, pythons)
+    in_use = environment_in_use(host, pythons)
     found: dict[tuple[str, Kind, str], dict[str, str]] = {}
     builds: dict[tuple[str, Kind, str], TorchBuild] = {}
     looked_in = []
@@ -87,7 +87,8 @@ def packages(host: Host, pythons: Pythons) -> Packages:
     return Packages(environments=tuple(environments), in_use=in_use, looked_in=tuple(looked_in))
 
 
-def _in_use(host: Host, pythons: Pythons) -> str:
+def environment_in_use(host: Host, pythons: Pythons) -> str:
+    """The prefix that a plain "python3" would use here; this tool's own only where models live in it."""
     candidates = [or_none(host.env, name) for name in ("VIRTUAL_ENV", "CONDA_PREFIX")]
     first = or_none(host.which, "python3")
     if first is not None:
@@ -129,9 +130,14 @@ def _folders(host: Host, pythons: Pythons, in_use: str) -> Iterator[tuple[str, K
         python = ".".join(system.version.split(".")[:2])
         yield "/usr", "system", python, f"/usr/local/lib/python{python}/dist-packages"
         yield "/usr", "system", python, "/usr/lib/python3/dist-packages"
-    home = or_none(host.env, "HOME") or "/root"
-    for folder in host.glob(f"{home}/.local/lib/python3.*/site-packages"):
-        yield f"{home}/.local", "user", _minor(folder), folder
+    base = user_base(host)
+    for folder in host.glob(f"{base}/lib/python3.*/site-packages"):
+        yield base, "user", _minor(folder), folder
+
+
+def user_base(host: Host) -> str:
+    """Where ``pip install --user`` puts packages (Python's ``site.USER_BASE``)."""
+    return or_none(host.env, "PYTHONUSERBASE") or f"{or_none(host.env, 'HOME') or '/root'}/.local"
 
 
 def _minor(folder: str) -> str:

@@ -108,6 +108,14 @@ def parse(line: str) -> tuple[str, str, str]:
     return normal(found[1]), found[2].strip(), (found[3] or "").strip()
 
 
+def extras(line: str) -> tuple[str, frozenset[str]]:
+    """``ray[Default]>=2 ; …`` as ("ray", {"default"}), normalised (PEP 685)."""
+    found = re.match(r"\s*([A-Za-z0-9][\w.-]*)\s*(?:\[([^]]*)\])?", line)
+    if found is None:
+        raise Unreadable(f"{line!r} is no requirement")
+    return normal(found[1]), frozenset(normal(word.strip()) for word in (found[2] or "").split(",") if word.strip())
+
+
 def marker_environment(python: str, architecture: str) -> dict[str, str]:
     """What markers ask about, for a CPython on Linux. ``python``: as exactly as it is known, "3.11" or "3.11.7"."""
     return {

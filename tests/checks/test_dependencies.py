@@ -10,6 +10,7 @@ from provision.fact import Absent, Missing
 from provision.facts.debian import DebianPackages
 from provision.facts.docker import CdiSpec, CdiSpecs, DaemonJson, Docker
 from provision.facts.engines import ContainerEngines, EngineFound
+from provision.facts.environment import Environment
 from provision.facts.packages import PackageEnvironment, Packages
 from provision.facts.units import Unit, Units
 
@@ -272,6 +273,19 @@ def test_dep010_unmasks_what_is_masked(a: Any, run_check: Any) -> None:
     assert fix("disabled") == ("systemctl enable docker.service",)
     assert fix("masked") == ("systemctl unmask docker.service", "systemctl enable docker.service")
     assert run_check("DEP010", a(Units, units=())).reason == "there is no docker.service"
+
+
+@pytest.mark.parametrize(
+    ("variables", "outcome"),
+    [((), "found"), ((("PYTHONPATH", "1"),), "found"), ((("PYTHONNOUSERSITE", "1"),), "skipped")],
+)
+def test_dep014_does_not_apply_where_the_users_packages_are_kept_out(
+    a: Any, run_check: Any, variables: tuple[tuple[str, str], ...], outcome: str
+) -> None:
+    user = environment(a, "numpy==2", prefix="/root/.local", kind="user")
+    other = environment(a, "numpy==1", prefix="/usr", kind="system")
+    found = run_check("DEP014", a(Packages, environments=(other, user)), a(Environment, variables=variables))
+    assert found.outcome == outcome
 
 
 def test_dep014_counts_the_others(a: Any, messages: Any) -> None:

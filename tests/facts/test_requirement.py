@@ -8,6 +8,7 @@ import pytest
 from packaging.markers import InvalidMarker, Marker
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from provision.facts import requirement
@@ -93,3 +94,14 @@ def test_what_is_no_marker_is_said(marker: str) -> None:
 def test_what_is_no_version_is_said(version: str) -> None:
     with pytest.raises(requirement.Unreadable):
         requirement.key(version)
+
+
+@pytest.mark.parametrize(
+    "line", ["ray[default]>=2", "uvicorn [Standard, fast_api] (>=1) ; extra == 'x'", "numpy", "a.b[]==1"]
+)
+def test_extras_are_read_as_packaging_reads_them(line: str) -> None:
+    theirs = Requirement(line)
+    assert requirement.extras(line) == (
+        canonicalize_name(theirs.name),
+        frozenset(canonicalize_name(extra) for extra in theirs.extras),
+    )
