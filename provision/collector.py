@@ -16,7 +16,10 @@ from pathlib import Path
 from provision.errors import ProvisionError, UsageError
 from provision.files import write_whole
 
-MODULES = ("__init__", "child", "codec", "elf", "errors", "fact", "files", "host", "local", "record", "unix_http")
+MODULES = (
+    *("__init__", "child", "codec", "elf", "errors", "fact", "files", "host"),
+    *("installed", "local", "overlay", "record", "unix_http"),
+)
 # Parsed by any Python from 2.7 up, so that one too old is told so in one line.
 MAIN = '''\
 """Prints what this machine is, as JSON, on standard output. Changes nothing."""

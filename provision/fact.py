@@ -195,10 +195,13 @@ def _entry(name: str, entry: Any, version: str, origin: str) -> Any:
         return Missing(f"recorded by {version}, whose {name} this version cannot read ({error})")
 
 
-def collect(host: Host, machine: str, tool_version: str, only: Iterable[str] | None = None) -> Snapshot:
+def collect(
+    host: Host, machine: str, tool_version: str, only: Iterable[str] | None = None, patience: float | None = None
+) -> Snapshot:
     """Run the probes (all, or those named and what they need) and keep every answer with its reason.
 
-    A probe starts as soon as what it needs is there; most of its time is spent waiting for a child process.
+    A probe starts as soon as what it needs is there; most of its time is spent waiting for a child process. ``patience``:
+    seconds without any answer before those still running are left behind; ``SILENCE_SECONDS`` where it is None.
     """
     waiting = {name: PROBES[name] for name in sorted(_closure(PROBES if only is None else only))}
     running: set[str] = set()
@@ -215,19 +218,19 @@ def collect(host: Host, machine: str, tool_version: str, only: Iterable[str] | N
                 work()
         if not running:
             raise TypeError(f"probes wait for each other: {', '.join(waiting)}")
-        for name, answer in _next(answers, running):
+        for name, answer in _next(answers, running, SILENCE_SECONDS if patience is None else patience):
             facts[name] = answer
             running.discard(name)
     return Snapshot(machine, facts, tool_version)
 
 
-def _next(answers: queue.SimpleQueue[tuple[str, Any]], running: set[str]) -> Iterator[tuple[str, Any]]:
+def _next(answers: queue.SimpleQueue[tuple[str, Any]], running: set[str], patience: float) -> Iterator[tuple[str, Any]]:
     """The next answer of a running probe; where nothing comes, why: a plain read on a dead file system cannot be killed."""
     try:
-        name, answer = answers.get(timeout=SILENCE_SECONDS)
+        name, answer = answers.get(timeout=patience)
     except queue.Empty:
         for name in sorted(running):
-            yield name, Missing(f"the probe {name} gave no answer in {SILENCE_SECONDS:g} s")
+            yield name, Missing(f"the probe {name} gave no answer in {patience:g} s")
         return
     if name in running:  # else it was given up on, and came after all
         yield name, answer

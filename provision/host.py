@@ -15,20 +15,19 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from provision import elf, local, unix_http
 from provision.child import ask_nvml, run_child, search_path
 from provision.fact import Absent, Missing, NotKnown
+from provision.overlay import Stack
 
 T = TypeVar("T")
 DEADLINE_SECONDS = 2.0
 READ_LIMIT_BYTES = 32 << 20  # dpkg's status file grows to several MB; a log is read through a command
 READ_CHUNK_BYTES = 1 << 18  # /proc/sys refuses one read of several MB with "cannot allocate memory" (Linux 6.18)
-
-
 _ROOM = {  # what statvfs is asked for: our name and C's
     "block_size": "f_frsize",
     "blocks": "f_blocks",
@@ -104,6 +103,15 @@ class Host(Protocol):
     def clock(self) -> dict[str, int]:
         """Whether the kernel's clock is synchronised: see ``provision.local.clock``."""
 
+    def asked(self, what: str) -> tuple[str, ...]:
+        """What whoever looks wants looked at besides ("environment", "files"); empty where nothing was asked for."""
+
+    def layered(self, layers: Sequence[str], folder: str) -> tuple[str, ...]:
+        """Names in a folder of an image whose layers lie in these folders, the topmost first, sorted."""
+
+    def installed(self, layers: Sequence[str], folders: Sequence[str], seconds: float) -> dict[str, Any]:
+        """Files of Python packages against their recorded hashes, in a child: see ``provision.installed.verify``."""
+
 
 def or_none(ask: Callable[..., T], *question: str, reasons: type[NotKnown] = Absent) -> T | None:
     """The answer, or None where the thing is absent. ``Missing`` climbs unless ``reasons=NotKnown`` lets it pass."""
@@ -150,7 +158,8 @@ def together(calls: Sequence[Callable[[], T]]) -> list[T | NotKnown]:
 class LocalHost:
     """This machine. It asks NVML once in its life; everything else it reads anew."""
 
-    def __init__(self) -> None:
+    def __init__(self, asked: Mapping[str, tuple[str, ...]] | None = None) -> None:
+        self._asked = dict(asked or {})
         self._asking = threading.Lock()
         self._nvml: dict[str, Any] | NotKnown | None = None
 
@@ -264,13 +273,8 @@ class LocalHost:
         return _asked(path, lambda: local.status(path))
 
     def tree(self, top: str, depth: int = 8, most: int = 5000, may_hang: bool = False) -> dict[str, Any]:
-        if may_hang:  # -S and not -I: the child must find the package that this process runs from
-            say = "import json,sys;sys.path.insert(0,sys.argv[4]);from provision import local as l;a=sys.argv;"
-            tell = "print(json.dumps(l.tree(a[1],int(a[2]),int(a[3]))))"
-            home = str(Path(__file__).parents[1])
-            child = (sys.executable, "-S", "-c", say + tell, top, str(depth), str(most), home)
-            found: dict[str, Any] = json.loads(self.run(*child))
-            return found
+        if may_hang:
+            return dict(self._in_child(DEADLINE_SECONDS, "local", "tree", top, depth, most))
         return _asked(top, lambda: local.tree(top, depth, most))
 
     def elf(self, path: str) -> dict[str, Any]:
@@ -284,6 +288,23 @@ class LocalHost:
 
     def clock(self) -> dict[str, int]:
         return _asked("the kernel's clock", local.clock)
+
+    def asked(self, what: str) -> tuple[str, ...]:
+        return self._asked.get(what, ())
+
+    def layered(self, layers: Sequence[str], folder: str) -> tuple[str, ...]:
+        return tuple(sorted(_asked(folder, lambda: Stack(tuple(layers)).names(folder))))
+
+    def installed(self, layers: Sequence[str], folders: Sequence[str], seconds: float) -> dict[str, Any]:
+        given = (list(layers), list(folders), seconds, os.getpid())
+        return dict(self._in_child(seconds + DEADLINE_SECONDS, "installed", "verify", *given))
+
+    def _in_child(self, timeout: float, module: str, function: str, *given: Any) -> Any:
+        """A function of a module of ours. -S and not -I: the child must find the package that this process runs from."""
+        say = "import json,sys;sys.path.insert(0,sys.argv[1]);from importlib import import_module as load;"
+        tell = "print(json.dumps(getattr(load('provision.'+sys.argv[2]),sys.argv[3])(*json.loads(sys.argv[4]))))"
+        where = (str(Path(__file__).parents[1]), module, function, json.dumps(given))
+        return json.loads(self.run(sys.executable, "-S", "-c", say + tell, *where, timeout=timeout))
 
 
 def _asked(path: str, ask: Callable[[], T]) -> T:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import posixpath
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from provision.fact import Absent, Missing, NotKnown
@@ -96,6 +96,16 @@ class RecordingHost:
 
     def clock(self) -> dict[str, int]:
         return self._ask("clock", self._host.clock)
+
+    def asked(self, what: str) -> tuple[str, ...]:
+        return self._ask(f"asked {what}", lambda: self._host.asked(what))
+
+    def layered(self, layers: Sequence[str], folder: str) -> tuple[str, ...]:
+        return self._ask(f"layered {':'.join(layers)} {folder}", lambda: self._host.layered(layers, folder))
+
+    def installed(self, layers: Sequence[str], folders: Sequence[str], seconds: float) -> dict[str, Any]:
+        question = f"installed {':'.join(layers)} {' '.join(folders)}"
+        return self._ask(question, lambda: self._host.installed(layers, folders, seconds))
 
 
 class RecordedHost:
@@ -201,6 +211,15 @@ class RecordedHost:
 
     def clock(self) -> dict[str, int]:
         return dict(self._answer("clock", "the clock was not recorded"))
+
+    def asked(self, what: str) -> tuple[str, ...]:
+        return tuple(self._answers.get(f"asked {what}", {}).get("known", ()))
+
+    def layered(self, layers: Sequence[str], folder: str) -> tuple[str, ...]:
+        return tuple(self._answer(f"layered {':'.join(layers)} {folder}", f"{folder} is not there"))
+
+    def installed(self, layers: Sequence[str], folders: Sequence[str], seconds: float) -> dict[str, Any]:  # noqa: ARG002
+        return dict(self._answer(f"installed {':'.join(layers)} {' '.join(folders)}", f"{folders[0]} is not there"))
 
 
 def _glob_matches(path: str, pattern: str) -> bool:

@@ -92,6 +92,29 @@ def test_a_parameter_may_ask_for_the_reason() -> None:
     assert needs_of(judge, ("host", "name")) == (("one", engine, (Absent, Missing)),)
 
 
+@pytest.mark.parametrize(("patience", "known"), [(None, False), (10.0, True)])
+def test_a_probe_that_takes_long_is_waited_for_by_who_asks_for_it(
+    monkeypatch: pytest.MonkeyPatch, patience: float | None, known: bool
+) -> None:
+    monkeypatch.setattr(facts, "SILENCE_SECONDS", 0.05)
+    enough = threading.Event()
+
+    @fact
+    class Long:
+        x: int
+
+    @probe
+    def long(host: Host) -> Long:
+        """Takes its time."""
+        enough.wait(1.0)
+        return Long(x=1)
+
+    found = collect(RecordedHost({}), "m", "0", ["Long"], patience).facts["Long"]
+    enough.set()
+    assert isinstance(found, Long) is known
+    assert known or found == Missing("the probe Long gave no answer in 0.05 s")
+
+
 def test_probes_run_side_by_side_and_one_that_never_answers_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(facts, "SILENCE_SECONDS", 0.3)
     never, met = threading.Event(), threading.Barrier(2, timeout=10)

@@ -15,7 +15,10 @@ PACKAGE = ROOT / "provision"
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if "__pycache__" not in p.parts)
 MODULES += sorted(p for p in (ROOT / "checks").rglob("*.py") if "__pycache__" not in p.parts)
 MAX_LINES = 320
-TRAVELS = ("child", "codec", "elf", "errors", "fact", "host", "facts", "files", "local", "record", "unix_http")
+TRAVELS = (
+    *("child", "codec", "elf", "errors", "fact", "host", "facts", "files", "installed", "local", "overlay", "record"),
+    "unix_http",
+)
 TRAVEL_ALLOWED = set(TRAVELS)
 
 

@@ -10,7 +10,6 @@ import os
 import platform
 import signal
 import subprocess
-import sysconfig
 import tempfile
 import time
 import zipfile
@@ -24,6 +23,7 @@ import pytest
 from provision import base, image
 from provision.engine import engine as connect
 from provision.render import dockerfile_string
+from tests.wheels import pip_wheel
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -79,12 +79,6 @@ def make_wheel(folder: Path, name: str = "tinydep", padding_bytes: int = 0) -> P
 
 def lock_line(wheel: Path) -> str:
     return f"{wheel.name.split('-')[0]}==1.0 --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
-
-
-def pip_wheel() -> Path:
-    """pip's wheel as every Python that can make a venv has it (Debian keeps it apart)."""
-    folders = [Path(sysconfig.get_path("stdlib")) / "ensurepip/_bundled", Path("/usr/share/python-wheels")]
-    return next(wheel for folder in folders for wheel in sorted(folder.glob("pip-*.whl")))
 
 
 def make_ingredients(folder: Path, padding_bytes: int = 0, **env: str) -> Ingredients:
