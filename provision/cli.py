@@ -142,6 +142,7 @@ def doctor(
     select: tuple[str, ...],
     ignore: tuple[str, ...],
     strict: bool,
+    files: bool,
     baseline: Path | None,
     form: str,
     output: Path | None,
@@ -159,7 +160,7 @@ def doctor(
     spec = _spec(spec_path)
     before = reading.earlier(baseline)
     codes = road.choose(select, ignore) if select or ignore else None
-    seen = road.judge(spec, codes, facts_path, dumps, logs)
+    seen = road.judge(spec, codes, facts_path, dumps, logs, files)
     results = seen.results if before is None else before(seen.results)
     shown = formats.Shown(
         machine=spec.machine.name or seen.snapshot.machine,
@@ -175,9 +176,8 @@ def doctor(
     ctx.exit(check.exit_code(results, strict))
 
 
-main.add_command(reading.diff)
-main.add_command(reading.explain)
-main.add_command(disk)
+for _command in (reading.diff, reading.explain, disk):
+    main.add_command(_command)
 
 
 @main.command()

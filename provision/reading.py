@@ -26,6 +26,7 @@ JUDGING = (
     ),
     click.option("--ignore", multiple=True, metavar="X", help="All but these."),
     click.option("--strict", is_flag=True, help="Warnings and checks that could not look count too."),
+    click.option("--files", is_flag=True, help="Also hash the files of installed packages (seconds to minutes)."),
     click.option(
         "--baseline", type=click.Path(path_type=Path), help="An earlier --format json: only new findings fail."
     ),
@@ -111,7 +112,7 @@ def plan(ctx: click.Context, spec_path: Path | None, facts_path: str | None, as_
     from provision.report import out, text
 
     spec = specs.load(spec_path)
-    snapshot = road.read_snapshot(facts_path) if facts_path else road.look()
+    snapshot = road.read_snapshot(facts_path) if facts_path else road.look(spec=spec)
     seen = road.diagnose(snapshot, spec, road.previous_plan(snapshot, spec))
     made = road.plan_of(seen)
     run = road.start_run(seen, spec, "plan")

@@ -46,10 +46,33 @@ class Diagnosis:
         return document.document(machine, self.results, self.causes)
 
 
-def look(only: Iterable[str] | None = None) -> Snapshot:
-    """Take the facts of this machine."""
+def look(only: Iterable[str] | None = None, spec: Spec | None = None, files: bool = False) -> Snapshot:
+    """Take the facts of this machine, and of the environment that ``spec`` names a lock for.
+
+    ``files``: hash the files of installed packages too, after all else: it takes seconds where the rest takes none.
+    """
     facts.load()
-    return fact.collect(LocalHost(), os.uname().nodename, __version__, only)
+    asked: dict[str, tuple[str, ...]] = {}
+    if spec and spec.dependencies.lock:
+        asked["environment"] = (spec.dependencies.environment,)
+    snapshot = fact.collect(LocalHost(asked), os.uname().nodename, __version__, only)
+    return _with_files(snapshot, asked) if files else snapshot
+
+
+def _with_files(snapshot: Snapshot, asked: dict[str, tuple[str, ...]]) -> Snapshot:
+    from provision.facts import installed_files
+    from provision.progress import say
+
+    say("hashing the files of installed Python packages")
+    host = LocalHost(asked | {"files": ("all",)})
+    name = installed_files.InstalledFiles.__name__
+    more = fact.collect(
+        host, snapshot.machine, snapshot.tool_version, [name], installed_files.SECONDS + fact.SILENCE_SECONDS
+    )
+    found = more.get(installed_files.InstalledFiles)
+    for line in installed_files.words(found):
+        say(line)
+    return Snapshot(snapshot.machine, {**snapshot.facts, name: found}, snapshot.tool_version)
 
 
 def read_snapshot(path: str) -> Snapshot:
@@ -116,15 +139,21 @@ def judge(
     facts_path: str | None = None,
     dumps: Sequence[str] = (),
     logs: Sequence[str] = (),
+    files: bool = False,
 ) -> Diagnosis:
-    """This machine, or a snapshot, or pasted dumps and logs: then this machine is not looked at."""
+    """This machine, or a snapshot, or pasted dumps and logs: then this machine is not looked at.
+
+    ``files``: hash the files of installed packages too. Raises ``UsageError`` where there is no machine to do it on.
+    """
+    if files and (dumps or logs or facts_path):
+        raise UsageError("--files hashes files of this machine; expected it without --facts, --from and --log")
     if dumps or logs:
         from provision.paste import source
 
         return diagnose_pasted(source.read(dumps, logs, facts_path), spec, codes, now()[:10])
     if facts_path:
         return diagnose(read_snapshot(facts_path), spec, None, codes)
-    snapshot = look()
+    snapshot = look(spec=spec, files=files)
     return diagnose(snapshot, spec, previous_plan(snapshot, spec), codes)
 
 

@@ -7,6 +7,7 @@
 [image]      repository = "provision/smoke"  base = "auto"   python = "3.11"   glibc = "2.36"   labels = { team = "ml" }
 [expect]     gpus = 8   driver = "580"   memory_gib = 500       # what the machine must have: a card that vanished is a finding
              gpu_model = "H100"  link_width = 16  nvlinks = 18  gpu_memory_bytes = 80000000000
+[dependencies]   lock = "requirements.txt"   environment = "/opt/app"   # an environment of your own and the lock it was made from
 [storage]    disks = ["S4EWNX0N123456", "S4EWNX0N123457"]   level = "raid0"   filesystem = "xfs"   mount_point = "/srv/models"
              read_ahead_kib = 4096   wipe = []       # by serial number or by-id name; wipe: serials whose content may go
 [storage.model]   source = "/mnt/usb/DeepSeek-R1"   sha256 = { "config.json" = "<64 hex digits>" }
@@ -27,6 +28,7 @@ import tomllib
 from provision import codec
 from provision.errors import CodecError, Refused, UsageError
 from provision.record import record
+from provision.spec_dependencies import DependenciesSpec, resolved
 from provision.spec_storage import StorageSpec, check_storage
 
 # What the engine accepts as a repository name (distribution's reference grammar, lower-case path components).
@@ -135,6 +137,7 @@ class Spec:
     accelerator: str = "auto"
     expect: Expect = Expect()
     storage: StorageSpec = StorageSpec()
+    dependencies: DependenciesSpec = DependenciesSpec()
     accept: tuple[Accept, ...] = ()
     state_folder: str = "/var/lib/provision"
 
@@ -169,6 +172,7 @@ def load(path: Path | None) -> Spec:
     try:
         spec = codec.load(Spec, _with_dates_as_text(parsed))
         check_values(spec)
+        spec = dataclasses.replace(spec, dependencies=resolved(spec.dependencies, path.parent))
     except CodecError as error:
         raise UsageError(f"{path}: {error}") from None
     except Refused as error:

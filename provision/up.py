@@ -205,7 +205,7 @@ def verify_here(spec: Spec) -> int:
 
 
 def _look(spec: Spec) -> Diagnosis:
-    snapshot = road.look()
+    snapshot = road.look(spec=spec)
     return road.diagnose(snapshot, spec, road.previous_plan(snapshot, spec))
 
 

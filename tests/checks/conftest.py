@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from provision import check
+from provision.catalog import locks
 from provision.fact import Absent, Missing, Snapshot
 from provision.facts.block import (
     Array,
@@ -45,11 +46,14 @@ from provision.facts.environment import Environment
 from provision.facts.exposure import DockerAccess, Firewall, SecretFile, SecretFiles
 from provision.facts.fstab import FileSystemTable
 from provision.facts.gpus import Gpu, Gpus, LostGpu
+from provision.facts.image_packages import ImageEnvironment, ImagePackages
+from provision.facts.installed_files import FilesLooked, InstalledFiles
 from provision.facts.journal import EvidenceFolder, Journal, Recorders
 from provision.facts.kernels import DkmsModule, DkmsModules, DriverModule, InstalledKernel, Kernels, SecureBoot
 from provision.facts.limits import Limits, SharedMemory
 from provision.facts.linkage import Linkage, Linked, TorchLinkage, Wanting
 from provision.facts.listeners import Listener, Listeners
+from provision.facts.locked import InstalledPackage, LockedEnvironment
 from provision.facts.log import KernelLog, OomKill, Xid
 from provision.facts.memory import Memory
 from provision.facts.memory_settings import MemorySettings, ProcessLimits, SwapArea
@@ -509,6 +513,39 @@ HEALTHY |= {
     )
 }
 HEALTHY |= {
+    type(one): one
+    for one in (
+        FilesLooked(
+            place="/opt/venv",
+            packages=42,
+            files=20_826,
+            bytes=GIB,
+            edited=0,
+            missing=0,
+            unreadable=0,
+            named={},
+            without_record=(),
+            passed_over={"made at installation": 10_118},
+            unfinished="",
+        ),
+        ImageEnvironment(
+            image=_IMAGE.tags[0],
+            tags=_IMAGE.tags,
+            lock_sha256=LOCK,
+            layers=("/var/lib/docker/overlay2/top/diff", "/var/lib/docker/overlay2/base/diff"),
+            python="3.11",
+            packages=tuple(sorted(locks.pins("smoke-cu130-py311").items())),
+            unread="",
+        ),
+        InstalledPackage(name="torch", version="2.13.0+cu130", place="own", installer="pip", local=False),
+    )
+}
+HEALTHY |= {
+    ImagePackages: ImagePackages(images=(HEALTHY[ImageEnvironment],)),
+    InstalledFiles: InstalledFiles(places=(HEALTHY[FilesLooked],)),
+    LockedEnvironment: LockedEnvironment(
+        prefix="/opt/venv", venv=True, python="3.11.2", packages=(HEALTHY[InstalledPackage],)
+    ),
     Linkage: Linkage(environments=(HEALTHY[TorchLinkage],)),
     PythonMetadata: PythonMetadata(environments=(HEALTHY[EnvironmentMetadata],), not_read=()),
     CrashRecords: Absent("no crash was kept"),

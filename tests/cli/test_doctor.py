@@ -50,6 +50,14 @@ def test_every_format_goes_to_standard_output_and_to_a_file(folder: Path, form: 
     assert shown.exit_code == written.exit_code
 
 
+@pytest.mark.parametrize("other", ["--facts", "--from", "--log"])
+def test_files_are_hashed_on_this_machine_only(folder: Path, other: str) -> None:
+    (folder / "text").write_text("x")
+    done = doctor(other, "text", "--files")
+    assert done.exit_code == 2
+    assert "--files hashes files of this machine" in done.stderr
+
+
 H100 = Path(__file__).parents[1] / "machines/gpu-h100.json"
 
 

@@ -129,6 +129,19 @@ def test_doctor_alone_speaks_json(road: Road) -> None:
     assert not [
         r["code"] for r in said["results"] if r["severity"] == "error" and r["outcome"] not in ("ok", "skipped")
     ]
+    # The image was looked into, through its layers, and is its lock.
+    assert [r["outcome"] for r in said["results"] if r["code"] == "DEP072"] == ["ok"]
+
+
+def test_doctor_hashes_what_is_in_the_image(road: Road) -> None:
+    done = road.provision("doctor", "--files", "--select", "DEP073", "--format", "json")
+    (result,) = json.loads(done.out)["results"]
+    image = road.read("image.json")["reference"]
+    said = next(line for line in done.err.splitlines() if line.startswith(f"{image}: "))
+    assert int(said.split()[1]) > 10_000 and "not finished" not in said  # torch alone has more files
+    # The Python that runs these tests is looked at too, and may have been edited.
+    assert (done.code, result["reason"]) == (0, "")
+    assert not [one["message"] for one in result["findings"] if image in one["message"]]
 
 
 def test_doctor_with_a_finding_ends_with_1(road: Road) -> None:
