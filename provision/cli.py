@@ -99,11 +99,21 @@ def up(ctx: click.Context, spec_path: Path | None, yes: bool, allowed: tuple[str
 @_OUT
 @_JSON
 @click.option("--facts", "facts_path", metavar="FILE", help="This snapshot (- for standard input), not this machine.")
+@click.option(
+    "--spec", "spec_path", type=click.Path(path_type=Path), help="Look at the environment it has a lock for, too."
+)
 @click.option("--share", is_flag=True, help="Replace names, addresses and secrets; standard error says which.")
 @click.option(
     "--collector", metavar="FILE", type=click.Path(path_type=Path), help="Write a program that takes facts elsewhere."
 )
-def facts(output: Path | None, as_json: bool, facts_path: str | None, share: bool, collector: Path | None) -> None:
+def facts(
+    output: Path | None,
+    as_json: bool,
+    facts_path: str | None,
+    spec_path: Path | None,
+    share: bool,
+    collector: Path | None,
+) -> None:
     """What this machine is.
 
     A screen for people; with --json or -o the snapshot that other commands take as --facts.
@@ -117,7 +127,8 @@ def facts(output: Path | None, as_json: bool, facts_path: str | None, share: boo
         from provision import collector as program
 
         return program.write(collector, alone=not (output or as_json))
-    snapshot = road.read_snapshot(facts_path) if facts_path else road.look()
+    spec = _spec(spec_path) if spec_path else None
+    snapshot = road.read_snapshot(facts_path) if facts_path else road.look(spec=spec)
     if share:
         from provision import share as sharing
         from provision.report import snapshots

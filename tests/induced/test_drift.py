@@ -5,6 +5,7 @@ The CUDA wheels are stand-ins of a few lines under NVIDIA's names: the real ones
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -60,6 +61,15 @@ def test_an_environment_that_is_its_lock_is_quiet_until_it_is_not(place: Path) -
     }
     shutil.rmtree(place / "venv")
     assert outcomes(looked(place)) == {"DEP070": "found", "DEP071": "skipped"}
+
+
+def test_facts_that_were_taken_for_a_spec_are_judged_elsewhere(place: Path) -> None:
+    program = [sys.executable, "-m", "provision"]
+    for options, outcome in ((["--spec", "provision.toml"], "ok"), ([], "unknown")):
+        subprocess.run([*program, "facts", "-o", "facts.json", *options], cwd=place, check=True)
+        judge = [*program, "doctor", "--facts", "facts.json", "--select", "DEP070", "--format", "json"]
+        done = subprocess.run(judge, cwd=place, capture_output=True, text=True, check=False)
+        assert [one["outcome"] for one in json.loads(done.stdout)["results"]] == [outcome], done.stdout
 
 
 def test_the_project_itself_from_its_folder_is_no_stranger(place: Path) -> None:
