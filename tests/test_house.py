@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tomllib
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "provision"
@@ -145,3 +146,9 @@ def test_a_model_is_sized_only_for_who_plans_one(model: str, used: bool, tmp_pat
     command = [sys.executable, "-c", script, "doctor", "--facts", facts]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     assert done.stdout.splitlines()[-1] == f"FIT {used} {used}"
+
+
+def test_the_permitted_skips_can_be_read() -> None:
+    """It is read only when something is skipped: two entries that a merge ran into one would end that run, not this one."""
+    rows = tomllib.loads((ROOT / "tests" / "permitted_skips.toml").read_text())["skip"]
+    assert all({"test", "reason"} <= row.keys() <= {"test", "reason", "not_in_ci"} for row in rows)
