@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provision import base, engine, image, wheelhouse
+from provision import cache as cached
 from provision.errors import ChangeError
 from provision.fact import Snapshot
 from provision.facts.system import System
@@ -47,19 +47,10 @@ class Image:
         return tuple(name for name, was_there in names if not was_there)
 
 
-def cache_folder() -> Path:
-    """Where wheels and base archives are kept: ``PROVISION_CACHE``, else root's or the user's own cache."""
-    if given := os.environ.get("PROVISION_CACHE"):
-        return Path(given)
-    if os.geteuid() == 0:
-        return Path("/var/cache/provision")
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "provision"
-
-
 def build(plan: Plan, rendered: Path, snapshot: Snapshot, client: DockerClient | None = None) -> Image:
     """Make ``plan``'s image from ``rendered/image``. Raises ``ChangeError`` with the cause; nothing half-made is left."""
     client = client or engine.engine()
-    cache = cache_folder()
+    cache = cached.folder()
     system = snapshot.get(System)
     if not isinstance(system, System) or system.os_codename is None:
         raise ChangeError(

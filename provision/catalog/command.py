@@ -23,15 +23,14 @@ def show(table: str | None, as_json: bool) -> str:
 
 def refresh() -> str:
     """Make the derived tables of this checkout again. The rows that moved, one a line."""
-    from provision import index
-    from provision.building import cache_folder
+    from provision import cache, index
     from provision.catalog import refresh as making
     from provision.lock.command import checkout
     from provision.lock.pages import Pages
 
     _, pyproject = checkout()
     today = datetime.datetime.now(datetime.timezone.utc).date()
-    folder, kept = pyproject.parent / "provision" / "catalog", cache_folder() / "metadata"
+    folder, kept = pyproject.parent / "provision" / "catalog", cache.folder() / "metadata"
     moved = making.refresh(Pages(index.read()), folder, today, kept=kept)
     return "".join(f"{line}\n" for line in moved) or "no row moved\n"
 

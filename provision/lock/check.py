@@ -1,4 +1,4 @@
-"""``provision lock --check``: is a lock still what its input asks for? Reads files only, never the network."""
+"""``provision lock --check``, the files' part: is a lock still what its input asks for? ``withdrawn`` asks the indexes."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ Kind = Literal[
     "drift",  # the PEP 751 form is no valid one, or says something else than the .txt
     "wrong-tag",  # a wheel that the target cannot load
     "needless",  # another version than in a lock of the same purpose, though one would do for both
+    "yanked",  # the index withdrew it
+    "vanished",  # no configured place has a wheel of it any more that has a hash of the lock and that the target loads
+    "replaced",  # a place has other bytes under a locked wheel's name
 ]
 
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 from provision.record import record
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_LINE_LETTERS = 300  # a reason for a withdrawal that says more is cut
 
 
 @record
@@ -31,6 +32,7 @@ class PackageFile:
     uploaded: str = ""
     requires_python: str = ""
     size_bytes: int = 0
+    yanked_because: str = ""  # the index's own words
 
 
 def from_json(text: str, base: str) -> tuple[PackageFile, ...]:
@@ -40,23 +42,27 @@ def from_json(text: str, base: str) -> tuple[PackageFile, ...]:
             PackageFile(
                 filename=str(entry["filename"]),
                 address=urljoin(base, entry["url"]),
-                sha256=_checked(entry.get("hashes", {}).get("sha256", "")),
+                sha256=checked(entry.get("hashes", {}).get("sha256", "")),
                 has_metadata=bool(entry.get("core-metadata", entry.get("dist-info-metadata", False))),
                 yanked=bool(entry.get("yanked", False)),
+                yanked_because=one_line(entry.get("yanked", False)),
                 uploaded=str(entry.get("upload-time") or ""),
                 requires_python=str(entry.get("requires-python") or ""),
                 size_bytes=entry["size"] if isinstance(entry.get("size"), int) else 0,
             )
             for entry in json.loads(text)["files"]
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"no package page: {error!r}") from None
 
 
 def from_html(text: str, base: str) -> tuple[PackageFile, ...]:
-    """The files that the anchors of an HTML page name."""
+    """The files that the anchors of an HTML page name. Raises ``ValueError`` where it cannot be read as HTML."""
     page = _Links(base)
-    page.feed(text)
+    try:
+        page.feed(text)
+    except AssertionError as error:  # html.parser's own, of a marked section that it does not know (Python 3.11)
+        raise ValueError(f"no package page: {error}") from None
     return tuple(page.found)
 
 
@@ -107,14 +113,21 @@ class _Links(HTMLParser):
                 PackageFile(
                     filename=name,
                     address=address,
-                    sha256=_checked(sha256),
+                    sha256=checked(sha256),
                     has_metadata=bool({"data-core-metadata", "data-dist-info-metadata"} & given.keys()),
                     yanked="data-yanked" in given,
                     requires_python=given.get("data-requires-python") or "",
+                    yanked_because=one_line(given.get("data-yanked")),
                 )
             )
 
 
-def _checked(sha256: object) -> str:
+def one_line(said: object) -> str:
+    """What an index or service wrote freely, fit for a terminal: one line, no control characters; empty for what is no text."""
+    words = " ".join(said.split()) if isinstance(said, str) else ""
+    return "".join(each for each in words if each.isprintable())[:_LINE_LETTERS]
+
+
+def checked(sha256: object) -> str:
     """A hash as it must be, or nothing: what an index says is input, and it goes into a lockfile."""
     return sha256 if isinstance(sha256, str) and _SHA256.fullmatch(sha256) else ""

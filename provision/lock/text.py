@@ -6,6 +6,7 @@ path or option of a resolver can reach the file.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Iterable
@@ -69,8 +70,12 @@ def render(name: str, title: str, input_text: str, pins: Iterable[Pin]) -> str:
     return "\n".join(lines) + "\n"
 
 
+@functools.lru_cache(maxsize=64)
 def parse(text: str) -> Lock:
-    """Read a lockfile, or any requirements file made of pins; what is no pin with hashes comes back in ``strays``."""
+    """Read a lockfile, or any requirements file made of pins; what is no pin with hashes comes back in ``strays``.
+
+    Remembered, as a check reads each lock several times: for itself, beside those that must agree, for the indexes.
+    """
     found = _INPUT.search(text)
     pins: list[Pin] = []
     strays: list[tuple[int, str]] = []

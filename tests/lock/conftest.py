@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import json
+import ssl
 import threading
 import time
 import zipfile
@@ -15,6 +16,7 @@ from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
+from xml.sax.saxutils import quoteattr
 
 import pytest
 
@@ -87,11 +89,24 @@ class Index:
     protocol: str = "HTTP/1.0"  # 1.1 keeps connections
     connections: int = 0
     sizes: bool = False  # the size of each file (PEP 700)
+    answer_kind: str = "application/vnd.pypi.simple.v1+json"  # of ``answer``
+    etags: bool = False
+    modified: str = ""  # Last-Modified of every page
+    reasons: dict[str, str] = field(default_factory=dict)  # file name to why it was withdrawn
+    page_seconds: float = 0
+    drops: int = 0  # requests to hang up on
+    slow: dict[str, float] = field(default_factory=dict)  # path to seconds
+    broken_off: int = 0  # bytes that every page lacks at its end
+    chunked: bool = False
+    statuses: list[int] = field(default_factory=list)
+    certificate: tuple[str, str] | None = None  # certificate and key: HTTPS
+    host: str = "127.0.0.1"
+    headers: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def url(self) -> str:
         user = f"{self.user}@" if self.user else ""
-        return f"http://{user}127.0.0.1:{self.port}/simple"
+        return f"{'https' if self.certificate else 'http'}://{user}{self.host}:{self.port}/simple"
 
 
 @pytest.fixture
@@ -102,6 +117,11 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Index]]:
     def start(folder: Path, **how: object) -> Index:
         index = Index(folder=folder, **how)  # type: ignore[arg-type]
         server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(index))
+        if index.certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*index.certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that went away
         servers.append(server)
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         index.port = server.server_address[1]
@@ -134,6 +154,13 @@ def _handler(index: Index) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             index.asked.append(self.path)
             index.authorizations.append(self.headers.get("Authorization", ""))
+            index.headers.append(dict(self.headers.items()))
+            if not self.path.startswith("/files/"):
+                time.sleep(index.slow.get(self.path, index.page_seconds))
+            if index.drops:
+                index.drops -= 1
+                self.close_connection = True
+                return
             wanted = f"Basic {base64.b64encode(index.user.encode()).decode()}"
             if index.failures:
                 self.send(index.failures.pop(0), b"", "text/plain")
@@ -159,9 +186,9 @@ def _handler(index: Index) -> type[BaseHTTPRequestHandler]:
                 file = index.folder / unquote(self.path.rpartition("/")[2])
                 self.send(200, file.read_bytes(), "application/zip")
             elif index.answer:
-                self.send(200, index.answer, "application/vnd.pypi.simple.v1+json")
+                self.send(200, index.answer, index.answer_kind)
             else:
-                self.listing(self.path.strip("/").rpartition("/")[2])
+                self.listing(self.path.partition("?")[0].strip("/").rpartition("/")[2])
 
         def listing(self, package: str) -> None:
             files = sorted((*index.folder.glob("*.whl"), *index.folder.glob("*.tar.gz")))
@@ -179,7 +206,7 @@ def _handler(index: Index) -> type[BaseHTTPRequestHandler]:
                         "url": f"/files/{wheel.name}",
                         "hashes": {"sha256": _sha256(wheel)} if index.hashes else {},
                         "core-metadata": index.metadata,
-                        "yanked": wheel.name in index.yanked,
+                        "yanked": index.reasons.get(wheel.name, wheel.name in index.yanked),
                         **({"size": wheel.stat().st_size} if index.sizes else {}),
                         **({"upload-time": index.uploaded[wheel.name]} if wheel.name in index.uploaded else {}),
                         **({"requires-python": index.pythons[wheel.name]} if wheel.name in index.pythons else {}),
@@ -192,22 +219,36 @@ def _handler(index: Index) -> type[BaseHTTPRequestHandler]:
             anchors = (
                 f'<a href="/files/{w.name}{"#sha256=" + _sha256(w) if index.hashes else ""}" {said}'
                 f"{' data-yanked=why' if w.name in index.yanked else ''}"
-                f"{html(index.pythons[w.name]) if w.name in index.pythons else ''}>{w.name}</a>"
+                f"{html(index.pythons[w.name]) if w.name in index.pythons else ''}"
+                f"{' data-yanked=' + quoteattr(index.reasons[w.name]) if w.name in index.reasons else ''}>{w.name}</a>"
                 for w in wheels
             )
             return self.send(200, "\n".join(("<!DOCTYPE html>", *anchors)).encode(), "text/html")
 
         def send(self, status: int, body: bytes, kind: str, **headers: str) -> None:
+            if status == 200 and (index.etags or index.modified) and not self.path.startswith("/files/"):
+                given = {"ETag": f'"{hashlib.sha256(body).hexdigest()}"'} if index.etags else {}
+                given |= {"Last_Modified": index.modified} if index.modified else {}
+                headers |= given
+                same = self.headers.get("If-None-Match", "no") == given.get("ETag")
+                if same or self.headers.get("If-Modified-Since", "no") == given.get("Last_Modified"):
+                    status, body = 304, b""
+            index.statuses.append(status)
             zipped = "gzip" in self.headers.get("Accept-Encoding", "") and kind != "application/zip"
             if zipped:
                 body = gzip.compress(body)
                 headers["Content-Encoding"] = "gzip"
             self.send_response(status)
-            for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **headers}.items():
+            length = {"Transfer-Encoding": "chunked"} if index.chunked else {"Content-Length": str(len(body))}
+            for name, value in {"Content-Type": kind, **length, **headers}.items():
                 self.send_header(name.replace("_", "-"), value)
             self.end_headers()
+            if index.chunked:
+                body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
             if self.command != "HEAD":
-                self.wfile.write(body)
+                self.wfile.write(body[: len(body) - index.broken_off])
+            if index.broken_off:
+                self.close_connection = True
 
     return Handler
 
