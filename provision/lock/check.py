@@ -98,13 +98,13 @@ def _unmet(variant: Variant, path: Path, lock: Lock, input_text: str) -> Iterato
     from packaging.utils import canonicalize_name
 
     locked = {pin.name: pin for pin in lock.pins}
-    for line in input_text.splitlines():
+    for number, line in enumerate(input_text.splitlines(), 1):
         if not line.strip() or line.startswith(("#", "-c ")):
             continue
         try:
             wanted = Requirement(line)
         except InvalidRequirement:
-            yield _problem("unmet", variant, path.with_suffix(".in"), 0, f"no requirement: {line[:80]!r}")
+            yield _problem("unmet", variant, path.with_suffix(".in"), number, f"no requirement: {line[:80]!r}")
             continue
         pin = locked.get(canonicalize_name(wanted.name))
         if pin is None:

@@ -37,6 +37,8 @@ def render(variant: Variant, pyproject: Path) -> str:
 def requirements(variant: Variant, pyproject: Path) -> tuple[Requirement, ...]:
     """What ``variant`` asks for, from the catalog or from pyproject.toml."""
     if not variant.origin:
+        for each in variant.requirements:
+            _refuse_unreadable(each.name + each.bound, f"provision/catalog/variants.toml: variant.{variant.name}: ")
         return variant.requirements
     try:
         text = pyproject.read_text()
@@ -48,6 +50,9 @@ def requirements(variant: Variant, pyproject: Path) -> tuple[Requirement, ...]:
         ) from None
     section, _, key = variant.origin.partition(".")
     entries = _entries(table, section, key, pyproject, ())
+    for entry in entries:
+        number = next((n for n, line in enumerate(text.splitlines(), 1) if entry in line), 0)
+        _refuse_unreadable(entry, f"{pyproject.name}: " + (f"line {number}: " if number else ""))
     return tuple(_from_pyproject(entry, _reason(text, entry)) for entry in entries)
 
 
@@ -70,16 +75,22 @@ def _entries(table: dict[str, Any], section: str, key: str, path: Path, seen: tu
 
 
 def _from_pyproject(entry: str, because: str) -> Requirement:
+    from packaging.requirements import Requirement as Parsed
+
+    parsed = Parsed(entry)
+    return Requirement(
+        name=parsed.name, bound=entry.strip()[len(parsed.name) :], because=because, source="pyproject.toml", date=""
+    )
+
+
+def _refuse_unreadable(entry: str, where: str) -> None:
     from packaging.requirements import InvalidRequirement
     from packaging.requirements import Requirement as Parsed
 
     try:
-        parsed = Parsed(entry)
+        Parsed(entry)
     except InvalidRequirement as error:
-        raise UsageError(f"pyproject.toml: {entry!r} is no requirement: {error}") from None
-    return Requirement(
-        name=parsed.name, bound=entry.strip()[len(parsed.name) :], because=because, source="pyproject.toml", date=""
-    )
+        raise UsageError(f"{where}{entry!r} is no requirement: {str(error).splitlines()[0]}") from None
 
 
 def _reason(text: str, entry: str) -> str:

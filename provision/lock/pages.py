@@ -153,7 +153,7 @@ class Pages:
             return listing.from_json(text, base) if kind.endswith("json") else listing.from_html(text, base)
         except NotThere:
             return ()
-        except (OSError, ValueError, zlib.error) as error:
+        except (OSError, ValueError, zlib.error, http.client.HTTPException) as error:
             raise self._silent(place, f"answered with what is no package page: {error}") from None
 
     def versions(self, package: str) -> tuple[str, ...]:
@@ -197,6 +197,7 @@ class Pages:
         raise AssertionError("the last attempt returns or raises")
 
     def _silent(self, address: str, what: str) -> ChangeError:
+        what = listing.one_line(what)  # often the server's words
         return ChangeError(self.settings.redact(f"the package index {address} {what}. Nothing was changed"), _NEXT)
 
 

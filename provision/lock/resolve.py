@@ -101,7 +101,8 @@ def _asked(
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ChangeError(settings.redact(f"{resolver} did not run: {error}"), "make venv") from None
         if done.returncode != 0:
-            raise ChangeError(f"{resolver} found no answer: {settings.redact(_last_words(done.stderr))}")
+            said = _with_requirements(_last_words(done.stderr), text)
+            raise ChangeError(f"{resolver} found no answer: {settings.redact(said)}")
         return _pins(Path(folder, "pins.txt").read_text())
 
 
@@ -133,7 +134,7 @@ def _pip_tools(target: Target, settings: IndexSettings) -> tuple[list[str], dict
             "provision lock --resolver uv",
         )
     command = [
-        *(sys.executable, "-m", "piptools", "compile", _INPUT, "--output-file", "pins.txt", "--quiet"),
+        *(sys.executable, "-m", "piptools", "compile", _INPUT, "--output-file", "pins.txt"),
         *("--no-config", "--no-header", "--annotation-style", "line", "--strip-extras", "--allow-unsafe"),
         *("--no-emit-index-url", "--no-emit-find-links", "--no-emit-trusted-host", "--no-emit-options"),
         *(word for path in settings.constraints for word in ("--constraint", path)),
@@ -165,7 +166,21 @@ def _asker(via: str) -> str:
     return "the input" if via.startswith("-r") else via
 
 
+def _with_requirements(said: str, text: str) -> str:
+    """What a resolver said, with the requirement itself for each line number of our temporary input."""
+    lines = text.splitlines()
+
+    def requirement(match: re.Match[str]) -> str:
+        number = int(match[1])
+        return lines[number - 1] if number <= len(lines) else match[0]
+
+    return re.sub(rf"-r {re.escape(_INPUT)} \(line (\d+)\)", requirement, said)
+
+
 def _last_words(stderr: str) -> str:
-    """The end of what a resolver said: it explains itself last, after its warnings."""
-    said = (line.rstrip() for line in stderr.splitlines() if not line.lower().startswith("warning"))
+    """The end of what a resolver said: it explains itself last, after its warnings; pip-tools before a traceback."""
+    explained = stderr.partition("Traceback (most recent call last):")[0]
+    said = (
+        line.rstrip() for line in (explained.strip() or stderr).splitlines() if not line.lower().startswith("warning")
+    )
     return "\n".join([line for line in said if line.strip()][-12:])

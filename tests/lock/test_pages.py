@@ -125,10 +125,18 @@ def test_a_password_is_not_carried_to_another_host(wheels: Path, serve: Callable
     assert there.authorizations == [""]
 
 
-@pytest.mark.parametrize("answer", [b"{", b"[]", b'{"files": 3}', b'{"files": [{"filename": "x"}]}'])
+@pytest.mark.parametrize("answer", [b"{", b"[]", b"[" * 100_000, b'{"files": 3}', b'{"files": [{"filename": "x"}]}'])
 def test_an_answer_that_is_no_page(answer: bytes, wheels: Path, serve: Callable) -> None:
     with pytest.raises(ChangeError, match="answered with what is no package page"):
         Pages(IndexSettings(index_url=serve(wheels, answer=answer).url)).read(["lib"])
+
+
+@pytest.mark.parametrize("answer", [b"<![unknown[ x", b"<a href='http://[x/lib.whl'>"])
+def test_a_page_that_no_html_reader_reads(answer: bytes, wheels: Path, serve: Callable) -> None:
+    index = serve(wheels, answer=answer, answer_kind="text/html")
+    with pytest.raises(ChangeError, match="answered with what is no package page") as caught:
+        Pages(IndexSettings(index_url=index.url)).read(["lib"])
+    assert caught.value.message.isprintable()
 
 
 def test_no_index_asks_no_index(wheels: Path, serve: Callable) -> None:
