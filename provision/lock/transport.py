@@ -100,8 +100,12 @@ def _credentials(address: str) -> tuple[str, str]:
             known = netrc.netrc().authenticators(parts.hostname)
         except FileNotFoundError:
             known = None
-        except (OSError, netrc.NetrcParseError) as error:
-            raise ChangeError(f"~/.netrc cannot be read: {error}", "correct or remove it") from None
+        except (
+            netrc.NetrcParseError
+        ) as error:  # its own message quotes the word that it stumbled over: maybe a password
+            raise ChangeError(f"~/.netrc cannot be read: line {error.lineno}", "correct or remove it") from None
+        except OSError as error:
+            raise ChangeError(f"~/.netrc cannot be read: {error.strerror}", "correct or remove it") from None
         user, password = (known[0], known[2] or "") if known else ("", "")
     if not user:
         return bare, ""

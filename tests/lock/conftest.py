@@ -100,6 +100,7 @@ class Index:
     chunked: bool = False
     statuses: list[int] = field(default_factory=list)
     certificate: tuple[str, str] | None = None  # certificate and key: HTTPS
+    client_authority: str = ""  # whose certificate a client must show
     host: str = "127.0.0.1"
     headers: list[dict[str, str]] = field(default_factory=list)
 
@@ -120,6 +121,9 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Index]]:
         if index.certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*index.certificate)
+            if index.client_authority:
+                context.load_verify_locations(index.client_authority)
+                context.verify_mode = ssl.CERT_REQUIRED
             server.socket = context.wrap_socket(server.socket, server_side=True)
         server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that went away
         servers.append(server)
