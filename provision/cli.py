@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from provision import __version__, reading, sizing
+from provision import __version__, locking, reading, sizing
 from provision.disk.command import disk
 from provision.errors import ProvisionError
 from provision.paste import options
@@ -191,43 +191,7 @@ for _command in (reading.diff, reading.explain, disk):
     main.add_command(_command)
 
 
-@main.command()
-@click.argument("variants", nargs=-1)
-@click.option("--check", "only_check", is_flag=True, help="Change nothing; say what is wrong with the locks.")
-@click.option("--crosscheck", is_flag=True, help="Ask both resolvers and compare every pin.")
-@click.option("--resolver", type=click.Choice(["uv", "pip-tools"]), default="uv", show_default=True)
-@click.option(
-    "--upgrade",
-    metavar="[PACKAGE]",
-    is_flag=False,
-    flag_value="*",
-    multiple=True,
-    help="Take the newest that fits of this package, or of all; may be repeated. Write it last, or with =.",
-)
-@click.option("--at", metavar="DATE", default="", help="Resolve as of the end of this day (UTC), such as 2026-11-24.")
-@click.pass_context
-def lock(
-    ctx: click.Context,
-    variants: tuple[str, ...],
-    only_check: bool,
-    crosscheck: bool,
-    resolver: str,
-    upgrade: tuple[str, ...],
-    at: str,
-) -> None:
-    """Make lockfiles with a hash on every line. From provision/catalog/variants.toml and pyproject.toml.
-
-    Example:  provision lock smoke-cpu-py311
-    """
-    from provision.lock import command
-
-    text, code = command.run(
-        variants, only_check=only_check, crosscheck=crosscheck, resolver=resolver, upgrade=upgrade, at=at
-    )
-    _emit(text)
-    ctx.exit(code)
-
-
+main.add_command(locking.lock)
 main.add_command(reading.catalog)
 main.add_command(sizing.fit)
 main.add_command(reading.plan)

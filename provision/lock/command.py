@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from provision.errors import UsageError
-from provision.lock import text, variants
-from provision.lock.check import check_lock
+from provision.lock import checking, text, variants
 from provision.lock.crosscheck import crosscheck as compare
 from provision.lock.make import lock_variants
 from provision.lock.resolve import RESOLVERS
@@ -35,8 +34,11 @@ def run(
     resolver: Literal["uv", "pip-tools"] | str,
     upgrade: tuple[str, ...] = (),
     at: str = "",
+    offline: bool = False,
+    audit: bool = False,
+    strict: bool = False,
 ) -> tuple[str, int]:
-    """Make (or only check) the named locks, all of them where none is named. The text, and 0 or 1.
+    """Make (or only check) the named locks, all of them where none is named. The text and the exit code.
 
     ``upgrade``: packages to move, or ``*`` for all.
     """
@@ -48,9 +50,13 @@ def run(
     chosen = tuple(variants.find(name) for name in names) or variants.load()
     freed = _freed(chosen, upgrade, lockfiles)
     chosen = tuple(variant for variant in chosen if variant.name in freed)
+    if only_check or audit:
+        return _looked(chosen, lockfiles, pyproject, only_check=only_check, audit=audit, offline=offline, strict=strict)
+    if offline or strict:
+        raise UsageError("--offline and --strict belong to --check and --audit", "provision lock --check --offline")
     lines: list[str] = []
     bad = False
-    if not only_check and not crosscheck:
+    if not crosscheck:
         say(f"resolving {', '.join(variant.name for variant in chosen)} with {resolver}")
         made = lock_variants(
             chosen,
@@ -65,25 +71,36 @@ def run(
             lines += [f"  {m.name}: {m.before or '-'} -> {m.after or '-'}: {m.because}" for m in each.moved]
         return "\n".join(lines) + "\n", 0
     for variant in chosen:
-        if only_check:
-            problems = check_lock(variant, lockfiles=lockfiles, pyproject=pyproject)
-            lines += [f"{p.message}" for p in problems] or [f"{variant.name}: stands"]
-            bad = bad or bool(problems)
-        else:
-            say(f"{variant.name}: asking uv and pip-tools")
-            answer = compare(variant, lockfiles=lockfiles, pyproject=pyproject)
-            took = ", ".join(f"{name} {took:.1f} s" for name, took in zip(RESOLVERS, answer.seconds, strict=True))
-            lines.append(
-                f"{variant.name}: {answer.packages} packages, {answer.hashes} hashes, "
-                f"{len(answer.differences)} differ ({took})"
-            )
-            lines += [f"  {name}: uv {one or '-'}, pip-tools {other or '-'}" for name, one, other in answer.differences]
-            bad = bad or bool(answer.differences)
-    if only_check:
+        say(f"{variant.name}: asking uv and pip-tools")
+        answer = compare(variant, lockfiles=lockfiles, pyproject=pyproject)
+        took = ", ".join(f"{name} {took:.1f} s" for name, took in zip(RESOLVERS, answer.seconds, strict=True))
         lines.append(
-            "not looked at: whether a locked wheel was withdrawn or is gone; --check reads files and asks no index"
+            f"{variant.name}: {answer.packages} packages, {answer.hashes} hashes, "
+            f"{len(answer.differences)} differ ({took})"
         )
+        lines += [f"  {name}: uv {one or '-'}, pip-tools {other or '-'}" for name, one, other in answer.differences]
+        bad = bad or bool(answer.differences)
     return "\n".join(lines) + "\n", int(bad)
+
+
+def _looked(
+    chosen: tuple[variants.Variant, ...],
+    lockfiles: Path,
+    pyproject: Path,
+    *,
+    only_check: bool,
+    audit: bool,
+    offline: bool,
+    strict: bool,
+) -> tuple[str, int]:
+    """What --check and --audit say; of two exit codes a finding's, then that of not having looked."""
+    answers = []
+    if only_check:
+        answers.append(checking.check(chosen, lockfiles=lockfiles, pyproject=pyproject, offline=offline))
+    if audit:
+        answers.append(checking.audit(chosen, lockfiles=lockfiles, offline=offline, strict=strict))
+    codes = {code for _, code in answers}
+    return "".join(each for each, _ in answers), 1 if 1 in codes else max(codes)
 
 
 def _freed(

@@ -170,14 +170,20 @@ def test_a_carriage_return_or_a_missing_last_newline_hides_nothing(locks: Path) 
 
 
 def test_the_command_says_what_it_did_not_look_at() -> None:
-    done = CliRunner().invoke(main, ["lock", "--check", "fuzz-py311"])
+    done = CliRunner().invoke(main, ["lock", "--check", "--offline", "fuzz-py311"])
     assert (done.exit_code, done.output.splitlines()) == (
         0,
         [
-            "fuzz-py311: stands",
-            "not looked at: whether a locked wheel was withdrawn or is gone; --check reads files and asks no index",
+            "fuzz-py311: its files stand",
+            "not looked at: whether a locked wheel was withdrawn, replaced or is gone (--offline)",
         ],
     )
+
+
+def test_offline_is_a_word_of_check() -> None:
+    done = CliRunner().invoke(main, ["lock", "--offline", "fuzz-py311"])
+    assert done.exit_code == 2
+    assert "--offline and --strict belong to --check and --audit" in done.output + done.stderr
 
 
 # The locks kept in git.
