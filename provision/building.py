@@ -16,10 +16,12 @@ from provision.lock import make, text, variants
 from provision.plan import Plan
 from provision.progress import say
 from provision.record import record
+from provision.wheelhouse import Wheelhouse
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
+PYTHON = "3.11"  # of a base image made from Debian 12, and of the tool's own lock
 DEBIAN_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -66,7 +68,8 @@ def build(plan: Plan, rendered: Path, snapshot: Snapshot, client: DockerClient |
         lambda: make.indexes_for(variant, Path("pyproject.toml")),
         glibc=variant.target.glibc,
     )
-    installer = _installer(locks, cache, variant.target.python)
+    pip = installer(locks / "tool-py311.txt", cache, variant.target.python)
+    (installing,) = (pip.folder / wheel.filename for wheel in pip.wheels)
     found = base.ensure(
         client,
         plan.dependencies.base,
@@ -76,7 +79,7 @@ def build(plan: Plan, rendered: Path, snapshot: Snapshot, client: DockerClient |
         python=variant.target.python,
     )
     payload = Path(str(resources.files("provision.payload") / "smoke"))
-    more = image.parts(lock, [house.folder / w.filename for w in house.wheels], installer, payload)
+    more = image.parts(lock, [house.folder / w.filename for w in house.wheels], installing, payload)
     built = image.build(
         client, rendered / "image", plan.rollout.image, plan.rollout.labels, base_id=found.image_id, more=more
     )
@@ -96,11 +99,10 @@ def build(plan: Plan, rendered: Path, snapshot: Snapshot, client: DockerClient |
     )
 
 
-def _installer(locks: Path, cache: Path, python: str) -> Path:
+def installer(tool_lock: Path, cache: Path, python: str) -> Wheelhouse:
     """pip's own wheel, as the tool's lock pins it: the image's first stage installs with it and the last has none."""
-    (pin,) = (p for p in text.parse((locks / "tool-py311.txt").read_text()).pins if p.name == "pip")
+    (pin,) = (p for p in text.parse(tool_lock.read_text()).pins if p.name == "pip")
     cache.mkdir(parents=True, exist_ok=True)
     one = cache / "installer.txt"
     write_whole(one, f"pip=={pin.version} " + " ".join(f"--hash=sha256:{sha}" for sha in pin.sha256) + "\n")
-    (wheel,) = wheelhouse.fill(one, cache / "installer", python).wheels
-    return cache / "installer" / wheel.filename
+    return wheelhouse.fill(one, cache / "installer", python)

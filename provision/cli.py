@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from provision import __version__, locking, reading, sizing
+from provision.bundle.command import bundle
 from provision.disk.command import disk
 from provision.errors import ProvisionError
 from provision.paste import options
@@ -191,10 +192,8 @@ for _command in (reading.diff, reading.explain, disk):
     main.add_command(_command)
 
 
-main.add_command(locking.lock)
-main.add_command(reading.catalog)
-main.add_command(sizing.fit)
-main.add_command(reading.plan)
+for _command in (locking.lock, reading.catalog, sizing.fit, bundle, reading.plan):
+    main.add_command(_command)
 
 
 @main.command()

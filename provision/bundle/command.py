@@ -1,0 +1,81 @@
+"""``provision bundle``: the commands. Their work is imported inside them (the start-up budget)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+_FILE = click.argument("file", type=click.Path(path_type=Path))
+_SIGNERS = click.option(
+    "--allowed-signers",
+    "signers",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Who is trusted (ssh-keygen(1), ALLOWED SIGNERS). Left out: git's file, else ~/.ssh/allowed_signers.",
+)
+_IDENTITY = click.option("--identity", metavar="NAME", help="The signer must be this one of them.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+
+
+@click.group()
+def bundle() -> None:
+    """One signed file that carries a site without a network. Made here, verified and installed there."""
+
+
+@bundle.command()
+@_FILE
+@click.option("--key", required=True, metavar="KEY", type=click.Path(path_type=Path), help="The SSH key that signs.")
+@click.option("--lock", metavar="VARIANT", help="The image's lock; the plan's with --facts, else smoke-cpu-py311.")
+@click.option("--spec", "spec_path", metavar="FILE", type=click.Path(path_type=Path), help="provision.toml to carry.")
+@click.option("--facts", "facts_path", metavar="FILE", help="The snapshot of the machine it is for.")
+@click.option("--model", metavar="DIR", type=click.Path(path_type=Path), help="A model's folder to carry.")
+@_JSON
+def create(
+    file: Path,
+    key: Path,
+    lock: str | None,
+    spec_path: Path | None,
+    facts_path: str | None,
+    model: Path | None,
+    as_json: bool,
+) -> None:
+    """Write FILE, and FILE.pyz beside it, which verifies and installs it.
+
+    Needs Debian, this machine's package indexes and archive, and root for the base image unless that was made before.
+
+    Example:  sudo provision bundle create site.bundle --key ~/.ssh/id_ed25519
+    """
+    from provision import codec
+    from provision.bundle import create as creating
+    from provision.report import bundle as report
+    from provision.report import out
+
+    made = creating.create(file, key, lock=lock, spec_path=spec_path, facts_path=facts_path, model=model)
+    out.emit(codec.dumps(made) if as_json else report.created(made))
+
+
+@bundle.command()
+@_FILE
+@_SIGNERS
+@_IDENTITY
+@click.option("--for-this-machine", "here", is_flag=True, help="Also that it fits this machine.")
+@_JSON
+def verify(file: Path, signers: Path | None, identity: str | None, here: bool, as_json: bool) -> None:
+    """Check the signature and every byte of FILE. Changes nothing.
+
+    Exit code 0: all as signed; 2: a bad call, or no bundle at all; 4: refused, with the member named.
+
+    Example:  provision bundle verify site.bundle --allowed-signers trusted
+    """
+    from provision import codec
+    from provision.bundle.signing import in_our_words
+    from provision.payload.bundle import __main__ as program
+    from provision.payload.bundle.verify import verify as check
+    from provision.report import out
+
+    with in_our_words():
+        verified = check(file, signers, identity)
+        if here:
+            program.need_fit(verified)
+    out.emit(codec.dumps(program.document(verified)) if as_json else program.sentences(verified))

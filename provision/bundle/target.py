@@ -1,0 +1,98 @@
+"""What a bundle is for: the lock, the machine, and what of provision.toml and a snapshot goes along."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+from provision import building, road, spec
+from provision.errors import UsageError
+from provision.fact import Absent, Missing, Snapshot
+from provision.facts.system import System
+from provision.lock import variants
+from provision.lock.variants import Variant
+from provision.payload.bundle.manifest import MadeFor
+from provision.plan import Plan
+from provision.plan.dependencies import DEBIAN_PACKAGES
+from provision.record import record
+
+TOOL_LOCK = "tool-py311"
+DEFAULT_LOCK = "smoke-cpu-py311"
+ENGINE = "docker.io"
+
+
+@record
+class Target:
+    """``packages``: Debian packages that the roles install there; ``plan`` where a snapshot was given."""
+
+    made_for: MadeFor
+    variant: Variant
+    packages: tuple[str, ...]
+    snapshot: Snapshot | None = None
+    plan: Plan | None = None
+
+    @property
+    def architecture(self) -> str:
+        """Debian's name for it."""
+        return building.DEBIAN_ARCHITECTURES[self.made_for.architecture]
+
+
+def choose(lock: str | None, spec_path: Path | None, facts_path: str | None) -> Target:
+    """The target of these options. Without a snapshot it is a machine of this one's kind.
+
+    Raises ``UsageError`` where the lock, the specification and the snapshot do not go together.
+    """
+    wish = spec.load(spec_path)
+    if wish.image.base not in ("auto", "bootstrap"):
+        raise UsageError(
+            f"{spec_path or 'provision.toml'}: image.base: a bundle carries the base image made from Debian's archive, "
+            f"not {wish.image.base}",
+            'image.base = "bootstrap"',
+        )
+    snapshot = road.read_snapshot(facts_path) if facts_path else None
+    plan = road.plan_of(road.diagnose(snapshot, wish)) if snapshot else None
+    system = _system(snapshot or road.look(("System",)))
+    if plan and lock and lock != plan.dependencies.lock:
+        raise UsageError(
+            f"--lock {lock}: the plan for {facts_path} takes {plan.dependencies.lock}",
+            f"provision bundle create FILE --lock {plan.dependencies.lock}",
+        )
+    variant = variants.find(lock or (plan.dependencies.lock if plan else DEFAULT_LOCK))
+    _need_fit(variant, system)
+    tool = variants.find(TOOL_LOCK).target
+    made_for = MadeFor(
+        architecture=variant.target.machine,
+        debian=str(system.os_codename),
+        glibc=tool.glibc,
+        python=tool.python,
+        lock=variant.name,
+    )
+    wanted = plan.dependencies.packages if plan else (*DEBIAN_PACKAGES, ENGINE)
+    # docker-ce is in the plan of a machine that has it already; Debian's archive has it not, and it is not installed again.
+    packages = tuple(sorted(set(wanted) - {"docker-ce"}))
+    return Target(made_for=made_for, variant=variant, packages=packages, snapshot=snapshot, plan=plan)
+
+
+def _system(snapshot: Snapshot) -> System:
+    system = snapshot.get(System)
+    if isinstance(system, (Absent, Missing)):
+        raise UsageError(f"which system the bundle is for is not known: {system.reason}", "provision facts")
+    if system.os_id != "debian" or system.os_codename is None:
+        raise UsageError(f"a bundle is for Debian; {snapshot.machine or platform.node()} has {system.os_name}")
+    return system
+
+
+def _need_fit(variant: Variant, system: System) -> None:
+    """What the image and the tool need of the machine, which its lock states."""
+    wanted = variant.target
+    if wanted.python != building.PYTHON:
+        raise UsageError(f"{variant.name} is for Python {wanted.python}; the image has {building.PYTHON}", _locks())
+    if wanted.machine != system.architecture:
+        raise UsageError(f"{variant.name} is for {wanted.machine}, the machine is {system.architecture}", _locks())
+
+
+def _locks() -> str:
+    fitting = [
+        v.name for v in variants.load() if v.target.python == building.PYTHON and v.purpose in ("smoke", "serve")
+    ]
+    return f"provision bundle create FILE --lock with one of {', '.join(fitting)}"
