@@ -27,7 +27,13 @@ def bundle() -> None:
 @_FILE
 @click.option("--key", required=True, metavar="KEY", type=click.Path(path_type=Path), help="The SSH key that signs.")
 @click.option("--lock", metavar="VARIANT", help="The image's lock; the plan's with --facts, else smoke-cpu-py311.")
-@click.option("--spec", "spec_path", metavar="FILE", type=click.Path(path_type=Path), help="provision.toml to carry.")
+@click.option(
+    "--spec",
+    "spec_path",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="provision.toml to carry; the one here if left out.",
+)
 @click.option("--facts", "facts_path", metavar="FILE", help="The snapshot of the machine it is for.")
 @click.option("--model", metavar="DIR", type=click.Path(path_type=Path), help="A model's folder to carry.")
 @_JSON

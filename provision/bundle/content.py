@@ -62,6 +62,8 @@ def from_folder(prefix: str, folder: Path, left_out: frozenset[str] = frozenset(
 
     Raises ``UsageError`` for a link to a folder (it may lead round in a circle), and for what ``from_file`` refuses.
     """
+    if why := manifest.unsafe(prefix):
+        raise UsageError(f"{folder}: it cannot go into a bundle under this name: {why}")
     try:
         names = sorted(os.listdir(folder))  # noqa: PTH208 (names, undecodable ones too)
     except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from provision import __version__
-from provision.bundle import collect, program, signing, target, writing
+from provision.bundle import collect, content, program, sbom, signing, target, writing
 from provision.errors import ChangeError, UsageError
 from provision.files import write_whole
 from provision.payload.bundle import manifest, signature
@@ -41,13 +41,17 @@ def create(
         raise UsageError(f"{path}: it is there and no file")
     if not path.parent.is_dir():
         raise UsageError(f"{path}: {path.parent} is no folder")
+    if spec_path is None and Path("provision.toml").exists():  # as for every other command
+        spec_path = Path("provision.toml")
     signing.sign(key, b"")  # a key that does not sign is told before gigabytes are fetched
     chosen = target.choose(lock, spec_path, facts_path)
     with collect.gather(chosen, spec_path, model) as gathered:
-        contents = sorted(gathered.contents, key=lambda one: manifest.order(one.member.path))
+        name = "" if model is None else model.resolve().name
+        materials = content.literal(sbom.PATH, sbom.document(gathered, chosen.made_for.debian, name))
+        contents = sorted((*gathered.contents, materials), key=lambda one: manifest.order(one.member.path))
         asked = Asked(
             packages=chosen.packages,
-            model="" if model is None else model.resolve().name,
+            model=name,
             spec=spec_path is not None,
             facts=facts_path is not None,
         )

@@ -12,7 +12,7 @@ from provision.facts.system import System
 from provision.lock import variants
 from provision.lock.variants import Variant
 from provision.payload.bundle.manifest import MadeFor
-from provision.plan import Plan
+from provision.plan import Plan, storage
 from provision.plan.dependencies import DEBIAN_PACKAGES
 from provision.record import record
 
@@ -42,10 +42,10 @@ def choose(lock: str | None, spec_path: Path | None, facts_path: str | None) -> 
 
     Raises ``UsageError`` where the lock, the specification and the snapshot do not go together.
     """
-    wish = spec.load(spec_path)
+    wish = spec.load(spec_path) if spec_path else spec.Spec()
     if wish.image.base not in ("auto", "bootstrap"):
         raise UsageError(
-            f"{spec_path or 'provision.toml'}: image.base: a bundle carries the base image made from Debian's archive, "
+            f"{spec_path}: image.base: a bundle carries the base image made from Debian's archive, "
             f"not {wish.image.base}",
             'image.base = "bootstrap"',
         )
@@ -67,7 +67,7 @@ def choose(lock: str | None, spec_path: Path | None, facts_path: str | None) -> 
         python=tool.python,
         lock=variant.name,
     )
-    wanted = plan.dependencies.packages if plan else (*DEBIAN_PACKAGES, ENGINE)
+    wanted = plan.dependencies.packages if plan else (*DEBIAN_PACKAGES, ENGINE, *storage.packages(wish.storage))
     # docker-ce is in the plan of a machine that has it already; Debian's archive has it not, and it is not installed again.
     packages = tuple(sorted(set(wanted) - {"docker-ce"}))
     return Target(made_for=made_for, variant=variant, packages=packages, snapshot=snapshot, plan=plan)

@@ -83,6 +83,12 @@ class Storage:
         return (Promise(code="STO-P1", promised={"seconds": self.load_seconds}),)
 
 
+def packages(wish: StorageSpec) -> tuple[str, ...]:
+    """The Debian packages that making and mounting the volume needs; none where no disk is named."""
+    striped = ("mdadm",) if wish.level == "raid0" else ()
+    return tuple(sorted((_PROGRAMS[wish.filesystem], *striped))) if wish.disks else ()
+
+
 def _volume(snapshot: Snapshot, wish: StorageSpec) -> Volume:
     disks = tuple(name.removeprefix(BY_ID) for name in wish.disks)
     filesystem_uuid = _uuid("file system", wish.filesystem, *disks)
@@ -107,7 +113,7 @@ def _volume(snapshot: Snapshot, wish: StorageSpec) -> Volume:
         wipe=tuple(sorted(set(wish.wipe))),
         array_uuid=_uuid("array", *disks) if striped else "",
         filesystem_uuid=filesystem_uuid,
-        packages=tuple(sorted((_PROGRAMS[wish.filesystem], *(("mdadm",) if striped else ())))),
+        packages=packages(wish),
         fstab=merged(snapshot.get(FileSystemTable), line, wish.mount_point),
         model=wish.model,
     )

@@ -29,7 +29,7 @@ class NotDone(BundleError):
 
 
 def shown(name: str | bytes) -> str:
-    """A name from the file for a message: never more than 120 characters, and none that a terminal would obey."""
+    """A name from the file for a message: never more than 300 characters, and none that a terminal would obey."""
     text = name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else name
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return text if len(text) <= 120 else text[:117] + "..."
+    return text if len(text) <= 300 else text[:297] + "..."

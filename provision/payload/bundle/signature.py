@@ -55,15 +55,16 @@ def check(data: bytes, armoured: bytes, signers: Path, identity: str | None = No
     with tempfile.TemporaryDirectory(prefix="provision-signature-") as folder:
         signature = Path(folder) / SIGNATURE_NAME
         signature.write_bytes(armoured)
-        status, said = keygen("-Y", "check-novalidate", "-n", NAMESPACE, "-s", str(signature), data=data)
-        if status != 0:
-            raise Refused(f"{SIGNATURE_NAME}: it is no signature of this {NAME}: {shown(said)}")
         common = ("-s", str(signature), "-f", str(signers))
         names = [identity] if identity else _principals(keygen("-Y", "find-principals", *common)[1])
         for name in names:
             status, said = keygen("-Y", "verify", "-n", NAMESPACE, "-I", name, *common, data=data)
             if status == 0:
                 return Signer(identity=name, key_type=key_type, fingerprint=fingerprint)
+        # Only for the message: is it the key or the bytes?
+        status, said = keygen("-Y", "check-novalidate", "-n", NAMESPACE, "-s", str(signature), data=data)
+    if status != 0:
+        raise Refused(f"{SIGNATURE_NAME}: it is no signature of this {NAME}: {shown(said)}")
     who = f"for {shown(identity)}" if identity else "for anybody"
     raise Refused(
         f"{SIGNATURE_NAME}: signed with the {key_type} key {fingerprint}, which {signers} does not list {who}"

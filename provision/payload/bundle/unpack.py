@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from . import manifest, walk
 from . import verify as verifying
-from . import walk
 from .errors import Misused, NotDone
 from .verify import Verified
 
@@ -48,6 +48,9 @@ def unpack(path: Path, destination: Path, signers: Path | None = None, identity:
 
 
 def _write(file: BinaryIO, verified: Verified, folder: Path) -> None:
+    """The members, and the two files that say what they are: whoever finds the folder later can check it again."""
+    for name, data in zip((manifest.NAME, manifest.SIGNATURE_NAME), verified.head, strict=True):
+        (folder / name).write_bytes(data)
     for member in verified.manifest.members:
         target = folder / member.path
         target.parent.mkdir(parents=True, exist_ok=True)

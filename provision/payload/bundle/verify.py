@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,13 +19,17 @@ from .signature import Signer
 
 @dataclass(frozen=True)
 class Verified:
-    """A bundle that is what ``signer`` signed. ``size_bytes`` is the file's; ``manifest_sha256`` names the bundle."""
+    """A bundle that is what ``signer`` signed. ``size_bytes`` is the file's; ``manifest_sha256`` names the bundle.
+
+    ``head``: the manifest's and the signature's bytes.
+    """
 
     path: Path
     size_bytes: int
     manifest_sha256: str
     manifest: Manifest
     signer: Signer
+    head: tuple[bytes, bytes] = field(repr=False)
 
 
 def verify(path: Path, signers: Path | None = None, identity: str | None = None) -> Verified:
@@ -48,17 +52,18 @@ def opened(path: Path, signers: Path | None, identity: str | None) -> Iterator[t
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise Misused(f"{path}: it cannot be read: {error.strerror}") from None
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)
+        raise Misused(f"{path}: it is not a plain file")
     with os.fdopen(handle, "rb") as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise Misused(f"{path}: it is not a plain file")
         try:
             data, armoured = walk.head(file)
             signer = signature.check(data, armoured, trusted, identity)
             table = manifest.loads(data)
             walk.structure(file, table)
             digest = hashlib.sha256(data).hexdigest()
-            yield file, Verified(path, status.st_size, digest, table, signer)
+            yield file, Verified(path, status.st_size, digest, table, signer, (data, armoured))
         except BundleError as error:
             raise type(error)(f"{path}: {error.message}", error.next_command) from None
         except OSError as error:
