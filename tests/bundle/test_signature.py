@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -132,18 +131,18 @@ def test_a_missing_or_malformed_signature_is_refused(good: Path, keys: Keys, reb
 def test_the_last_bits_of_base64_cannot_be_played_with(tmp_path: Path) -> None:
     """Characters before the padding carry bits that no decoder looks at: such a twin is another spelling, and refused."""
     padded = 0
-    for kind in KINDS:
-        right = signing.sign(make_key(tmp_path / kind, *KINDS[kind]), b"data").decode()
+    for kind, options in KINDS.items():
+        right = signing.sign(make_key(tmp_path / kind, *options), b"data").decode()
         at = right.rindex("\n-----END") - 1
         if right[at] != "=":
             continue
-        padded += 1
         while right[at] == "=":
             at -= 1
         for c in set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/") - {right[at]}:
             twin = right[:at] + c + right[at + 1 :]
             body = [base64.b64decode("".join(one.split("\n")[1:-2])) for one in (right, twin)]
             if body[0] == body[1]:
+                padded += 1
                 with pytest.raises(Refused):
                     signature.parse(twin.encode())
     assert padded, "no kind of key has a signature with padding: nothing was tested"
@@ -224,10 +223,6 @@ def test_a_key_that_does_not_sign_is_a_wrong_call(tmp_path: Path, keys: Keys, mo
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     text = tmp_path / "text"
     text.write_text("not a key\n")
-    locked = make_key(tmp_path / "locked")
-    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "a passphrase", "-f", locked], check=True)
-    monkeypatch.setenv("SSH_ASKPASS_REQUIRE", "never")
-    monkeypatch.setattr(os, "environ", {**os.environ, "SSH_ASKPASS": "/bin/false"})
     for path in (tmp_path / "nothing", text, tmp_path):
         with pytest.raises(UsageError) as caught:
             signing.sign(path, b"data")
