@@ -19,6 +19,7 @@ from provision.record import record
 TOOL_LOCK = "tool-py311"
 DEFAULT_LOCK = "smoke-cpu-py311"
 ENGINE = "docker.io"
+_FOR_AN_IMAGE = ("smoke", "serve")
 
 
 @record
@@ -84,6 +85,8 @@ def _system(snapshot: Snapshot) -> System:
 
 def _need_fit(variant: Variant, system: System) -> None:
     """What the image and the tool need of the machine, which its lock states."""
+    if variant.purpose not in _FOR_AN_IMAGE:
+        raise UsageError(f"{variant.name} is not for an image", _locks())
     wanted = variant.target
     if wanted.python != building.PYTHON:
         raise UsageError(f"{variant.name} is for Python {wanted.python}; the image has {building.PYTHON}", _locks())

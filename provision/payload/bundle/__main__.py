@@ -67,7 +67,7 @@ def sentences(verified: Verified) -> str:
 
 def need_fit(verified: Verified) -> None:
     """Raises ``Refused`` where this machine is not the kind that the bundle was made for."""
-    if different := machine.differences(verified.manifest.made_for):
+    if different := machine.differences(verified.manifest.made_for, machine.look()):
         raise Refused(f"{verified.path}: it does not fit this machine. " + "; ".join(different))
 
 
