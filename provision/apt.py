@@ -25,11 +25,11 @@ class Source:
     published: datetime
 
 
-def debian_sources(suite: str) -> tuple[Source, ...]:
-    """Debian's own entries for ``suite`` in the host's apt configuration, the main suite first.
+def debian_sources(suite: str, components: tuple[str, ...] = ("main",)) -> tuple[Source, ...]:
+    """Debian's own entries for ``suite`` in the host's apt configuration, the main suite and the first component first.
 
-    apt itself reads the configuration, one-line and deb822 alike. Entries of third parties (another ``Origin``)
-    and of other releases are passed over.
+    apt itself reads the configuration, one-line and deb822 alike. Entries of third parties (another ``Origin``),
+    of other releases and of other components are passed over.
     """
     listing = _output("apt-get", "indextargets", "--format", "$(ORIGIN)|$(CODENAME)|$(COMPONENT)|$(REPO_URI)|$(FILENAME)",
                       "Created-By: Packages")  # fmt: skip
@@ -37,13 +37,15 @@ def debian_sources(suite: str) -> tuple[Source, ...]:
     found = {}
     for line in listing.splitlines():
         origin, codename, component, uri, filename = line.split("|", 4)
-        if origin != "Debian" or component != "main" or codename not in wanted:
+        if origin != "Debian" or component not in components or codename not in wanted:
             continue
         published = _published(Path(filename.partition(f"_{component}_binary-")[0]))
         if published is not None:
-            found[wanted[codename], uri] = Source(uri=uri, suite=codename, component=component, published=published)
+            found[components.index(component), wanted[codename], uri] = Source(
+                uri=uri, suite=codename, component=component, published=published
+            )
     sources = tuple(found[key] for key in sorted(found))
-    if not sources or sources[0].suite != suite:
+    if not sources or (sources[0].suite, sources[0].component) != (suite, components[0]):
         raise ChangeError(
             f"apt on this host knows no Debian archive with release {suite} (none is configured, or its lists were "
             "never fetched)",

@@ -36,6 +36,9 @@ def bundle() -> None:
 )
 @click.option("--facts", "facts_path", metavar="FILE", help="The snapshot of the machine it is for.")
 @click.option("--model", metavar="DIR", type=click.Path(path_type=Path), help="A model's folder to carry.")
+@click.option(
+    "--package", "more", multiple=True, metavar="NAME", help="A Debian package beside the roles'; may be repeated."
+)
 @_JSON
 def create(
     file: Path,
@@ -44,11 +47,14 @@ def create(
     spec_path: Path | None,
     facts_path: str | None,
     model: Path | None,
+    more: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Write FILE, and FILE.pyz beside it, which verifies and installs it.
 
     Needs Debian, this machine's package indexes and archive, and root for the base image unless that was made before.
+    A driver goes along only where its package is named (--package) and this machine's apt has it; whether its licence
+    lets you hand it on is yours to read.
 
     Example:  sudo provision bundle create site.bundle --key ~/.ssh/id_ed25519
     """
@@ -57,7 +63,7 @@ def create(
     from provision.report import bundle as report
     from provision.report import out
 
-    made = creating.create(file, key, lock=lock, spec_path=spec_path, facts_path=facts_path, model=model)
+    made = creating.create(file, key, lock=lock, spec_path=spec_path, facts_path=facts_path, model=model, more=more)
     out.emit(codec.dumps(made) if as_json else report.created(made))
 
 
@@ -78,10 +84,11 @@ def verify(file: Path, signers: Path | None, identity: str | None, here: bool, a
     from provision.bundle.signing import in_our_words
     from provision.payload.bundle import __main__ as program
     from provision.payload.bundle.verify import verify as check
+    from provision.progress import say
     from provision.report import out
 
     with in_our_words():
-        verified = check(file, signers, identity)
+        verified = check(file, signers, identity, say)
         if here:
             program.need_fit(verified)
     out.emit(codec.dumps(program.document(verified)) if as_json else program.sentences(verified))

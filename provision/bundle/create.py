@@ -33,9 +33,19 @@ class Created:
 
 
 def create(
-    path: Path, key: Path, *, lock: str | None, spec_path: Path | None, facts_path: str | None, model: Path | None
+    path: Path,
+    key: Path,
+    *,
+    lock: str | None,
+    spec_path: Path | None,
+    facts_path: str | None,
+    model: Path | None,
+    more: tuple[str, ...] = (),
 ) -> Created:
-    """Write ``path`` and ``path``.pyz. Raises ``UsageError`` and ``ChangeError``; the earlier files stand then."""
+    """Write ``path`` and ``path``.pyz; ``more``: Debian packages beside the roles'.
+
+    Raises ``UsageError`` and ``ChangeError``; the earlier files stand then.
+    """
     path = path.absolute()
     if path.exists() and not path.is_file():
         raise UsageError(f"{path}: it is there and no file")
@@ -44,7 +54,7 @@ def create(
     if spec_path is None and Path("provision.toml").exists():  # as for every other command
         spec_path = Path("provision.toml")
     signing.sign(key, b"")  # a key that does not sign is told before gigabytes are fetched
-    chosen = target.choose(lock, spec_path, facts_path)
+    chosen = target.choose(lock, spec_path, facts_path, more)
     with collect.gather(chosen, spec_path, model) as gathered:
         name = "" if model is None else model.resolve().name
         materials = content.literal(sbom.PATH, sbom.document(gathered, chosen.made_for.debian, name))

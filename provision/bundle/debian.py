@@ -7,9 +7,11 @@ hashes are compared once more here, as apt does not look again at a file that it
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -22,6 +24,9 @@ from provision.progress import say
 from provision.record import record
 
 SECONDS = 3600
+# Everything that Debian itself has, as far as this host's apt has it: the roles need main alone, a driver is in non-free.
+COMPONENTS = ("main", "contrib", "non-free", "non-free-firmware")
+_ROOT_PREFIX = "root-"
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _URI = re.compile(r"'[^']+' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})")
 
@@ -52,11 +57,11 @@ def closure(packages: Sequence[str], suite: str, architecture: str, cache: Path)
 
     Raises ``ChangeError``: not Debian, no such package, no network, another file than the archive's.
     """
-    sources = apt.debian_sources(suite)
+    sources = apt.debian_sources(suite, COMPONENTS)
     kept = cache / "debs"
     try:
         (kept / "partial").mkdir(parents=True, exist_ok=True)
-        with _root(sources, architecture, kept) as (root, environment):
+        with _alone(kept), _root(sources, architecture, kept) as (root, environment):
             say(f"reading this host's Debian archive ({suite}, {architecture})")
             _apt(environment, "update")
             wanted = _wanted(environment, root, packages)
@@ -103,10 +108,27 @@ def _deb(path: Path, size_bytes: int, sha256: str) -> Deb:
 
 
 @contextmanager
+def _alone(kept: Path) -> Iterator[None]:
+    """Hold the folder; clear away what a killed run left. Raises ``Busy`` while another run holds it."""
+    handle = os.open(kept, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for left in kept.glob(f"{_ROOT_PREFIX}*"):
+            shutil.rmtree(left)
+        yield
+    except BlockingIOError:
+        raise Busy(
+            f"another run is gathering Debian packages in {kept}", "wait for it to end, then run again"
+        ) from None
+    finally:
+        os.close(handle)
+
+
+@contextmanager
 def _root(sources: tuple[apt.Source, ...], architecture: str, kept: Path) -> Iterator[tuple[Path, dict[str, str]]]:
     """apt's own folder and the environment that makes it the only one apt knows."""
-    with tempfile.TemporaryDirectory(prefix="provision-apt-") as name:
-        root = Path(name)
+    with tempfile.TemporaryDirectory(prefix=_ROOT_PREFIX, dir=kept) as name:
+        root = Path(name).absolute()
         root.chmod(0o755)  # apt downloads as a user of its own
         for folder in (
             "etc/apt/apt.conf.d",
@@ -150,6 +172,4 @@ def _apt(environment: dict[str, str], *arguments: str) -> str:
     if done.returncode == 0 and not stale:
         return done.stdout
     reason = " ".join((errors + stale or [f"exit status {done.returncode}"])[0].split())
-    if "Could not get lock" in said:
-        raise Busy(f"another run is downloading Debian packages ({reason})", "wait for it to end, then run again")
     raise ChangeError(f"the Debian packages could not be gathered: {reason}", "sudo apt-get update")

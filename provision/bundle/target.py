@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from pathlib import Path
 
 from provision import building, road, spec
@@ -19,6 +20,7 @@ from provision.record import record
 TOOL_LOCK = "tool-py311"
 DEFAULT_LOCK = "smoke-cpu-py311"
 ENGINE = "docker.io"
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")  # Debian Policy 5.6.1; and no option of apt-get
 _FOR_AN_IMAGE = ("smoke", "serve")
 
 
@@ -38,8 +40,8 @@ class Target:
         return building.DEBIAN_ARCHITECTURES[self.made_for.architecture]
 
 
-def choose(lock: str | None, spec_path: Path | None, facts_path: str | None) -> Target:
-    """The target of these options. Without a snapshot it is a machine of this one's kind.
+def choose(lock: str | None, spec_path: Path | None, facts_path: str | None, more: tuple[str, ...] = ()) -> Target:
+    """The target of these options. Without a snapshot it is a machine of this one's kind. ``more``: further packages.
 
     Raises ``UsageError`` where the lock, the specification and the snapshot do not go together.
     """
@@ -58,6 +60,9 @@ def choose(lock: str | None, spec_path: Path | None, facts_path: str | None) -> 
             f"--lock {lock}: the plan for {facts_path} takes {plan.dependencies.lock}",
             f"provision bundle create FILE --lock {plan.dependencies.lock}",
         )
+    for name in more:
+        if not _PACKAGE.fullmatch(name):
+            raise UsageError(f"--package {name}: no Debian package has such a name", "apt-cache search WORD")
     variant = variants.find(lock or (plan.dependencies.lock if plan else DEFAULT_LOCK))
     _need_fit(variant, system)
     tool = variants.find(TOOL_LOCK).target
@@ -70,7 +75,7 @@ def choose(lock: str | None, spec_path: Path | None, facts_path: str | None) -> 
     )
     wanted = plan.dependencies.packages if plan else (*DEBIAN_PACKAGES, ENGINE, *storage.packages(wish.storage))
     # docker-ce is in the plan of a machine that has it already; Debian's archive has it not, and it is not installed again.
-    packages = tuple(sorted(set(wanted) - {"docker-ce"}))
+    packages = tuple(sorted({*wanted, *more} - {"docker-ce"}))
     return Target(made_for=made_for, variant=variant, packages=packages, snapshot=snapshot, plan=plan)
 
 

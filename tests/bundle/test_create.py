@@ -16,7 +16,7 @@ import pytest
 
 from provision import apt, bootstrap
 from provision.bundle import debian, target, tool_wheel
-from provision.errors import ChangeError
+from provision.errors import Busy, ChangeError
 from provision.payload.bundle.unpack import unpack
 from tests.bundle.build import Keys
 
@@ -62,7 +62,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, ...]:
     (model / "sub").mkdir(parents=True)
     (model / "model.safetensors").write_bytes(b"weights")
     (model / "sub/config.json").symlink_to(model / "model.safetensors")
-    return ("--spec", folder / "wanted.toml", "--facts", BARE, "--model", model)
+    return ("--spec", folder / "wanted.toml", "--facts", BARE, "--model", model, "--package", "jq")
 
 
 @pytest.fixture(scope="session")
@@ -101,7 +101,7 @@ def test_it_is_verified_by_the_program_beside_it(site: Path, keys: Keys) -> None
     }
     assert said["asked"] == {
         **{"model": "tiny-model", "spec": True, "facts": True},
-        **{"packages": ["docker.io", "iptables", "mmdebstrap", "python3-apt"]},
+        **{"packages": ["docker.io", "iptables", "jq", "mmdebstrap", "python3-apt"]},
     }
 
 
@@ -157,7 +157,7 @@ def test_apt_installs_the_roles_packages_from_the_bundle_alone(unpacked: Path, t
     ask = apt_of(tmp_path, unpacked, "" if machine == "nothing installed" else base_status())
     done = ask("update")
     assert (done.returncode, done.stderr) == (0, "")
-    wanted = ["docker.io", "iptables", "mmdebstrap", "python3-apt"]
+    wanted = ["docker.io", "iptables", "jq", "mmdebstrap", "python3-apt"]
     done = ask("--simulate", "install", *wanted)
     assert done.returncode == 0, done.stderr
     installed = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("Inst ")}
@@ -282,6 +282,7 @@ def test_the_cache_is_what_a_build_looks_for(unpacked: Path) -> None:
     ("options", "status", "words"),
     [
         (["--lock", "smoke-cpu-py39"], 2, "no variant is called"),
+        (["--package", "--option=Dir=/"], 2, "no Debian package has such a name"),
         (["--lock", "tool-py311"], 2, "tool-py311 is not for an image"),
         (["--lock", "serve-cu128-py312"], 2, "is for Python 3.12; the image has 3.11"),
         (["--facts", BARE, "--lock", "smoke-cu128-py311"], 2, "takes smoke-cpu-py311"),
@@ -330,3 +331,11 @@ def test_a_volume_brings_the_programs_that_make_it(tmp_path: Path) -> None:
     assert target.choose(None, wanted, None).packages == (
         *("docker.io", "iptables", "mdadm", "mmdebstrap", "python3-apt", "xfsprogs"),
     )
+
+
+def test_a_killed_runs_leftovers_go_and_a_running_one_is_not_disturbed(tmp_path: Path) -> None:
+    (tmp_path / "debs/root-left").mkdir(parents=True)
+    with debian._alone(tmp_path / "debs"):
+        assert list((tmp_path / "debs").iterdir()) == []
+        with pytest.raises(Busy, match="another run"), debian._alone(tmp_path / "debs"):
+            pass

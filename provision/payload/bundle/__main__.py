@@ -71,8 +71,13 @@ def need_fit(verified: Verified) -> None:
         raise Refused(f"{verified.path}: it does not fit this machine. " + "; ".join(different))
 
 
+def say(text: str) -> None:
+    """A line of progress."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def _verify(arguments: argparse.Namespace) -> int:
-    verified = verify(arguments.file, arguments.signers, arguments.identity)
+    verified = verify(arguments.file, arguments.signers, arguments.identity, say)
     if arguments.here:
         need_fit(verified)
     if arguments.as_json:

@@ -20,13 +20,19 @@ from typing import BinaryIO
 from . import manifest, walk
 from . import verify as verifying
 from .errors import Misused, NotDone
-from .verify import Verified
+from .verify import Say, Verified
 
 _PART = ".part"
 _SPARE_BYTES = 64 << 20  # beside the members: folders, the file system's own
 
 
-def unpack(path: Path, destination: Path, signers: Path | None = None, identity: str | None = None) -> Verified:
+def unpack(
+    path: Path,
+    destination: Path,
+    signers: Path | None = None,
+    identity: str | None = None,
+    say: Say = lambda _: None,
+) -> Verified:
     """Verify the bundle and unpack it as the new folder ``destination``.
 
     Raises ``BundleError``; then nothing is left, and nothing that was there has been touched.
@@ -37,7 +43,7 @@ def unpack(path: Path, destination: Path, signers: Path | None = None, identity:
     if not destination.parent.is_dir():
         raise Misused(f"{destination.parent} is no folder")
     with verifying.opened(path, signers, identity) as (file, verified):
-        verifying.contents(file, verified)
+        verifying.contents(file, verified, say)
         with _folder(destination, verified) as folder:
             _write(file, verified, folder)
             folder.chmod(0o755)
