@@ -83,6 +83,7 @@ def verify(file: Path, signers: Path | None, identity: str | None, here: bool, a
     from provision import codec
     from provision.bundle.signing import in_our_words
     from provision.payload.bundle import __main__ as program
+    from provision.payload.bundle import machine
     from provision.payload.bundle.verify import verify as check
     from provision.progress import say
     from provision.report import out
@@ -90,5 +91,5 @@ def verify(file: Path, signers: Path | None, identity: str | None, here: bool, a
     with in_our_words():
         verified = check(file, signers, identity, say)
         if here:
-            program.need_fit(verified)
+            machine.need_fit(file, verified.manifest.made_for)
     out.emit(codec.dumps(program.document(verified)) if as_json else program.sentences(verified))

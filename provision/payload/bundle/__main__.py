@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from . import machine
-from .errors import BundleError, Refused
+from .errors import BundleError
 from .verify import Verified, verify
 
 
@@ -65,12 +65,6 @@ def sentences(verified: Verified) -> str:
     )
 
 
-def need_fit(verified: Verified) -> None:
-    """Raises ``Refused`` where this machine is not the kind that the bundle was made for."""
-    if different := machine.differences(verified.manifest.made_for, machine.look()):
-        raise Refused(f"{verified.path}: it does not fit this machine. " + "; ".join(different))
-
-
 def say(text: str) -> None:
     """A line of progress."""
     print(text, file=sys.stderr, flush=True)
@@ -79,7 +73,7 @@ def say(text: str) -> None:
 def _verify(arguments: argparse.Namespace) -> int:
     verified = verify(arguments.file, arguments.signers, arguments.identity, say)
     if arguments.here:
-        need_fit(verified)
+        machine.need_fit(verified.path, verified.manifest.made_for)
     if arguments.as_json:
         print(json.dumps(document(verified), indent=2, sort_keys=True))
     else:

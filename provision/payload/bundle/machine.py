@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from .errors import Refused
 from .manifest import MadeFor
 
 
@@ -41,6 +42,12 @@ def debian(release: str) -> str:
     lines = (line.partition("=") for line in release.splitlines() if "=" in line)
     said = {key: value.strip("\"'") for key, _, value in lines}
     return said.get("VERSION_CODENAME" if said.get("ID") == "debian" else "ID", "an unknown one")
+
+
+def need_fit(path: Path, made_for: MadeFor) -> None:
+    """Raises ``Refused`` where this machine is not the kind that the bundle at ``path`` was made for."""
+    if different := differences(made_for, look()):
+        raise Refused(f"{path}: it does not fit this machine. " + "; ".join(different))
 
 
 def differences(made_for: MadeFor, here: Here) -> tuple[str, ...]:
