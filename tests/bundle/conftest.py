@@ -41,12 +41,13 @@ def rebuilt(good: Path, tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def resigned(tmp_path: Path, keys: Keys) -> Callable[[bytes], Path]:
-    """``resigned(manifest bytes)``: a bundle whose trusted maker signed that manifest, and which has nothing else."""
+def resigned(tmp_path: Path, keys: Keys) -> Callable[..., Path]:
+    """``resigned(manifest bytes, raw members)``: a bundle whose trusted maker signed that manifest."""
 
-    def make(data: bytes) -> Path:
+    def make(data: bytes, members: bytes = b"") -> Path:
         path = tmp_path / "resigned.bundle"
         writing.write(path, data, signing.sign(keys.me, data), [])
+        path.write_bytes(path.read_bytes()[:-1024] + members + bytes(1024))
         return path
 
     return make

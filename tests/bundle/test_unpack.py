@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.payload.bundle import manifest, walk
+from provision.payload.bundle import layout, manifest, walk
 from provision.payload.bundle.errors import BundleError, Misused, NotDone, Refused
 from provision.payload.bundle.manifest import Member
 from provision.payload.bundle.unpack import unpack
@@ -104,13 +104,13 @@ def test_a_bundle_that_changes_between_checking_and_unpacking_leaves_nothing(
     ],
 )
 def test_even_a_trusted_maker_cannot_write_outside(
-    path: str, resigned: Callable[[bytes], Path], keys: Keys, tmp_path: Path
+    path: str, resigned: Callable[..., Path], keys: Keys, tmp_path: Path
 ) -> None:
-    """The manifest is signed and lists such a path: refused by it, before any header is looked at."""
+    """The manifest is signed and lists such a path, and the member is there: refused by the path alone."""
     inside = tmp_path / "inside"
     inside.mkdir()
-    bundle = resigned(manifest.dumps(table({path: b""})))
-    with pytest.raises(Refused):
+    bundle = resigned(manifest.dumps(table({path: b""})), layout.header(path, 0))
+    with pytest.raises(Refused, match="refused by its path"):
         unpack(bundle, inside / "site", keys.allowed)
     assert list(inside.iterdir()) == [] and not (tmp_path / "evil").exists()
 
@@ -126,12 +126,13 @@ def test_even_a_trusted_maker_cannot_write_outside(
     ],
 )
 def test_a_signed_list_that_contradicts_itself_is_refused(
-    paths: tuple[str, ...], words: str, resigned: Callable[[bytes], Path], keys: Keys, tmp_path: Path
+    paths: tuple[str, ...], words: str, resigned: Callable[..., Path], keys: Keys, tmp_path: Path
 ) -> None:
     one = table({"x": b""}).members[0]
     members = tuple(Member(path=path, sha256=one.sha256, size_bytes=0) for path in paths)
     with pytest.raises(Refused, match=words):
-        unpack(resigned(manifest.dumps(table({}, members=members))), tmp_path / "site", keys.allowed)
+        raw = b"".join(layout.header(path, 0) for path in paths)
+        unpack(resigned(manifest.dumps(table({}, members=members)), raw), tmp_path / "site", keys.allowed)
 
 
 # --- the disk, and an end at any moment -------------------------------------------------------------------------------

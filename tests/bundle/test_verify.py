@@ -234,7 +234,7 @@ def test_a_bomb_is_refused_before_it_is_read(rebuilt: Rebuilt, keys: Keys, size_
     assert "tool/tool.whl" in refused(rebuilt(change), keys)
 
 
-def test_a_signed_bomb_needs_the_bytes_it_promises(resigned: Callable[[bytes], Path], keys: Keys) -> None:
+def test_a_signed_bomb_needs_the_bytes_it_promises(resigned: Callable[..., Path], keys: Keys) -> None:
     """Even its trusted maker cannot promise what is not in the file."""
     members = table({"model/zeros": b""}).members
     huge = table({}, members=(type(members[0])(path="model/zeros", sha256="0" * 64, size_bytes=1 << 50),))
