@@ -40,12 +40,13 @@ def manifests(draw: st.DrawFn) -> Manifest:
     )
 
 
+@settings(deadline=None)  # machines that run other things, too
 @given(manifests())
 def test_what_is_written_is_read_back(one: Manifest) -> None:
     assert manifest.loads(manifest.dumps(one)) == one
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_a_changed_manifest_is_another_or_refused(data: st.DataObject) -> None:
     """Never another exception; and what is read has the spelling it was read from."""
@@ -59,6 +60,7 @@ def test_a_changed_manifest_is_another_or_refused(data: st.DataObject) -> None:
         assert refusal.message
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | TEXT, lambda v: st.lists(v) | st.dictionaries(TEXT, v)
