@@ -44,7 +44,7 @@ def create(
 ) -> Created:
     """Write ``path`` and ``path``.pyz; ``more``: Debian packages beside the roles'.
 
-    Raises ``UsageError`` and ``ChangeError``; the earlier files stand then.
+    Raises ``UsageError`` and ``ChangeError``; the earlier file stands then.
     """
     path = path.absolute()
     if path.exists() and not path.is_file():

@@ -3,6 +3,9 @@
 apt itself resolves and downloads, in a folder of its own where no package is installed: so what it takes is complete on
 any machine of that release, the smallest included. It checks the archive's signature and every hash on the way; the
 hashes are compared once more here, as apt does not look again at a file that it finds in its cache.
+
+Measured 2026-11-24 (bookworm, amd64, the engine and the roles' other packages): 106 packages, 98 MiB. The nine of them that
+every Debian has (essential, or of priority required) stay in: 5 MiB, and a machine of an older point release may need them.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from provision.record import record
 TOOL_LOCK = "tool-py311"
 DEFAULT_LOCK = "smoke-cpu-py311"
 ENGINE = "docker.io"
+_SUITE = "bookworm"  # its Python is building.PYTHON, its glibc that of the locks
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")  # Debian Policy 5.6.1; and no option of apt-get
 _FOR_AN_IMAGE = ("smoke", "serve")
 
@@ -89,7 +90,11 @@ def _system(snapshot: Snapshot) -> System:
 
 
 def _need_fit(variant: Variant, system: System) -> None:
-    """What the image and the tool need of the machine, which its lock states."""
+    """What the image and the tool need of the machine, which their locks state."""
+    if system.os_codename != _SUITE:
+        raise UsageError(
+            f"the locks are for Python {building.PYTHON}, which is that of Debian {_SUITE}; the machine has {system.os_codename}"
+        )
     if variant.purpose not in _FOR_AN_IMAGE:
         raise UsageError(f"{variant.name} is not for an image", _locks())
     wanted = variant.target

@@ -16,7 +16,7 @@ import pytest
 
 from provision import apt, bootstrap
 from provision.bundle import debian, target, tool_wheel
-from provision.errors import Busy, ChangeError
+from provision.errors import Busy, ChangeError, UsageError
 from provision.payload.bundle.unpack import unpack
 from tests.bundle.build import Keys
 
@@ -323,6 +323,14 @@ def test_a_damaged_package_in_the_cache_is_named(unpacked: Path, tmp_path: Path)
     with pytest.raises(ChangeError, match=r"tini_.*: it is not the package that the archive lists") as caught:
         debian.closure(("tini",), "bookworm", "amd64", tmp_path)
     assert caught.value.next_command == f"rm {kept}"
+
+
+def test_another_release_of_debian_is_refused(tmp_path: Path) -> None:
+    """Its Python cannot load the tool's wheels: better said here than on the other side."""
+    facts = tmp_path / "facts.json"
+    facts.write_text(BARE.read_text().replace("bookworm", "trixie"))
+    with pytest.raises(UsageError, match=r"Python 3\.11, which is that of Debian bookworm; the machine has trixie"):
+        target.choose(None, None, str(facts))
 
 
 def test_a_volume_brings_the_programs_that_make_it(tmp_path: Path) -> None:
