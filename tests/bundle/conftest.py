@@ -12,7 +12,8 @@ from tests.bundle.build import FILES, Keys, make_key, raw_members, write
 
 
 @pytest.fixture(scope="session")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+def keys(tmp_path_factory: pytest.TempPathFactory, can_install: Callable[[str, str, str], None]) -> Keys:
+    can_install("ssh-keygen", "openssh-client", "no OpenSSH")
     folder = tmp_path_factory.mktemp("keys")
     for name in ("me", "stranger"):
         make_key(folder / name)

@@ -29,18 +29,21 @@ Create = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
-def create(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Create:
+def create(
+    keys: Keys, tmp_path_factory: pytest.TempPathFactory, can_install: Callable[[str, str, str], None]
+) -> Create:
     """``create(file, *options)``: the command, in a folder without a provision.toml."""
-    if shutil.which("apt-get") is None or not list(Path("/var/lib/apt/lists").glob("*Release")):
-        if os.environ.get("CI") == "true" and os.geteuid() == 0:
-            subprocess.run(["apt-get", "update", "-qq"], check=True, stdout=subprocess.DEVNULL)
-        else:
-            pytest.skip("no Debian archive: apt knows none here")
-    made_before = (
-        CACHE / f"{bootstrap.reference('bookworm', 'amd64').replace('/', '-').replace(':', '-')}.tar"
-    ).is_file()
-    if not made_before and (os.geteuid() != 0 or shutil.which("mmdebstrap") is None):
-        pytest.skip("no Debian archive: the base image needs root and mmdebstrap")
+    if shutil.which("apt-get") is None:
+        pytest.skip("no Debian archive: needs apt")
+    if not list(Path("/var/lib/apt/lists").glob("*Release")):
+        if os.environ.get("CI") != "true" or os.geteuid() != 0:
+            pytest.skip("no Debian archive: apt has no lists")
+        subprocess.run(["apt-get", "update", "-qq"], check=True, stdout=subprocess.DEVNULL)
+    archive = f"{bootstrap.reference('bookworm', 'amd64').replace('/', '-').replace(':', '-')}.tar"
+    if not (CACHE / archive).is_file():
+        can_install("mmdebstrap", "mmdebstrap", "no Debian archive")
+        if os.geteuid() != 0:
+            pytest.skip("no Debian archive: making the base image needs root")
     folder = tmp_path_factory.mktemp("create")
 
     def run(path: Path, *options: object) -> subprocess.CompletedProcess[str]:
