@@ -21,7 +21,6 @@ from provision.wheelhouse import Wheelhouse
 if TYPE_CHECKING:
     from docker import DockerClient
 
-PYTHON = "3.11"  # of a base image made from Debian 12, and of the tool's own lock
 DEBIAN_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 

@@ -39,7 +39,7 @@ def gather(target: Target, spec_path: Path | None, model: Path | None) -> Iterat
     """
     folder = [] if model is None else _model(model)  # first: it costs no network and is the user's own path
     cache = building.cache_folder()
-    wheels = [*_wheels(target, cache), *_tool(cache)]
+    wheels = [*_wheels(target, cache), *_tool(target, cache)]
     base_file = bootstrap.make(target.made_for.debian, target.architecture, cache)
     base = content.from_file(f"cache/{base_file.name}", base_file)
     debs = debian.closure(target.packages, target.made_for.debian, target.architecture, cache)
@@ -63,16 +63,16 @@ def _wheels(target: Target, cache: Path) -> Iterator[tuple[Content, wheelhouse.W
     house = wheelhouse.fill(
         _lock(variant.name),
         cache / "wheels",
-        building.PYTHON,
+        variant.target.python,
         lambda: make.indexes_for(variant, Path("pyproject.toml")),
         glibc=variant.target.glibc,
     )
     yield from _of_house("cache/wheels", house)
-    yield from _of_house("cache/installer", building.installer(_lock(TOOL_LOCK), cache, building.PYTHON))
+    yield from _of_house("cache/installer", building.installer(_lock(TOOL_LOCK), cache, variant.target.python))
 
 
-def _tool(cache: Path) -> Iterator[tuple[Content, wheelhouse.Wheel]]:
-    yield from _of_house("tool", wheelhouse.fill(_lock(TOOL_LOCK), cache / "tool", building.PYTHON))
+def _tool(target: Target, cache: Path) -> Iterator[tuple[Content, wheelhouse.Wheel]]:
+    yield from _of_house("tool", wheelhouse.fill(_lock(TOOL_LOCK), cache / "tool", target.made_for.python))
 
 
 def _of_house(prefix: str, house: Wheelhouse) -> Iterator[tuple[Content, wheelhouse.Wheel]]:

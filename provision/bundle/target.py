@@ -14,13 +14,14 @@ from provision.lock import variants
 from provision.lock.variants import Variant
 from provision.payload.bundle.manifest import MadeFor
 from provision.plan import Plan, storage
+from provision.plan.cuda import image
 from provision.plan.dependencies import DEBIAN_PACKAGES
 from provision.record import record
+from provision.spec import ImageSpec
 
 TOOL_LOCK = "tool-py311"
 DEFAULT_LOCK = "smoke-cpu-py311"
 ENGINE = "docker.io"
-_SUITE = "bookworm"  # its Python is building.PYTHON, its glibc that of the locks
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")  # Debian Policy 5.6.1; and no option of apt-get
 _FOR_AN_IMAGE = ("smoke", "serve")
 
@@ -55,7 +56,8 @@ def choose(lock: str | None, spec_path: Path | None, facts_path: str | None, mor
         )
     snapshot = road.read_snapshot(facts_path) if facts_path else None
     plan = road.plan_of(road.diagnose(snapshot, wish)) if snapshot else None
-    system = _system(snapshot or road.look(("System",)))
+    seen = snapshot or road.look(("System",))
+    system = _system(seen)
     if plan and lock and lock != plan.dependencies.lock:
         raise UsageError(
             f"--lock {lock}: the plan for {facts_path} takes {plan.dependencies.lock}",
@@ -65,8 +67,8 @@ def choose(lock: str | None, spec_path: Path | None, facts_path: str | None, mor
         if not _PACKAGE.fullmatch(name):
             raise UsageError(f"--package {name}: no Debian package has such a name", "apt-cache search WORD")
     variant = variants.find(lock or (plan.dependencies.lock if plan else DEFAULT_LOCK))
-    _need_fit(variant, system)
     tool = variants.find(TOOL_LOCK).target
+    _need_fit(variant, tool.python, system, seen)
     made_for = MadeFor(
         architecture=variant.target.machine,
         debian=str(system.os_codename),
@@ -89,23 +91,24 @@ def _system(snapshot: Snapshot) -> System:
     return system
 
 
-def _need_fit(variant: Variant, system: System) -> None:
-    """What the image and the tool need of the machine, which their locks state."""
-    if system.os_codename != _SUITE:
-        raise UsageError(
-            f"the locks are for Python {building.PYTHON}, which is that of Debian {_SUITE}; the machine has {system.os_codename}"
-        )
+def _need_fit(variant: Variant, python: str, system: System, snapshot: Snapshot) -> None:
+    """What the image and the tool (its ``python``) need of the release's own Python and C library."""
+    of_release = next(iter(image.possible(ImageSpec(base="bootstrap"), snapshot)), None)
+    if of_release is None or of_release.python != python:
+        has = f"has {of_release.python}" if of_release else "is not in the table of releases"
+        raise UsageError(f"this tool's own lock is for Python {python}; Debian's release {system.os_codename} {has}")
     if variant.purpose not in _FOR_AN_IMAGE:
-        raise UsageError(f"{variant.name} is not for an image", _locks())
+        raise UsageError(f"{variant.name} is not for an image", _locks(of_release.python))
     wanted = variant.target
-    if wanted.python != building.PYTHON:
-        raise UsageError(f"{variant.name} is for Python {wanted.python}; the image has {building.PYTHON}", _locks())
+    if wanted.python != of_release.python:
+        raise UsageError(
+            f"{variant.name} is for Python {wanted.python}; {of_release.what} has {of_release.python}",
+            _locks(of_release.python),
+        )
     if wanted.machine != system.architecture:
-        raise UsageError(f"{variant.name} is for {wanted.machine}, the machine is {system.architecture}", _locks())
+        raise UsageError(f"{variant.name} is for {wanted.machine}, the machine is {system.architecture}")
 
 
-def _locks() -> str:
-    fitting = [
-        v.name for v in variants.load() if v.target.python == building.PYTHON and v.purpose in ("smoke", "serve")
-    ]
+def _locks(python: str) -> str:
+    fitting = [v.name for v in variants.load() if v.target.python == python and v.purpose in _FOR_AN_IMAGE]
     return f"provision bundle create FILE --lock with one of {', '.join(fitting)}"

@@ -268,7 +268,7 @@ def test_the_cache_is_what_a_build_looks_for(unpacked: Path) -> None:
         "cache = building.cache_folder()\nlocks = Path(str(resources.files('provision.lockfiles')))\n"
         "def none(): raise SystemExit('an index was asked')\n"
         "print(len(wheelhouse.fill(locks / 'smoke-cpu-py311.txt', cache / 'wheels', '3.11', none).wheels))\n"
-        "print(building.installer(locks / 'tool-py311.txt', cache).downloaded)\n"
+        "print(building.installer(locks / 'tool-py311.txt', cache, '3.11').downloaded)\n"
         "print(bootstrap.make('bookworm', 'amd64', cache))\n"
     )
     environment = {**os.environ, "PROVISION_CACHE": str(unpacked / "cache"), "PIP_NO_INDEX": "1"}
@@ -287,7 +287,11 @@ def test_the_cache_is_what_a_build_looks_for(unpacked: Path) -> None:
         (["--lock", "smoke-cpu-py39"], 2, "no variant is called"),
         (["--package", "--option=Dir=/"], 2, "no Debian package has such a name"),
         (["--lock", "tool-py311"], 2, "tool-py311 is not for an image"),
-        (["--lock", "serve-cu128-py312"], 2, "is for Python 3.12; the image has 3.11"),
+        (
+            ["--lock", "serve-cu128-py312"],
+            2,
+            "is for Python 3.12; the base made from this host's Debian (bookworm) has 3.11",
+        ),
         (["--facts", BARE, "--lock", "smoke-cu128-py311"], 2, "takes smoke-cpu-py311"),
         (["--facts", ROOT / "tests/machines/gpu-h100.json"], 2, "a bundle is for Debian; gpu-h100 has Ubuntu"),
         (["--facts", "nothing.json"], 2, "nothing.json"),
@@ -332,7 +336,7 @@ def test_another_release_of_debian_is_refused(tmp_path: Path) -> None:
     """Its Python cannot load the tool's wheels: better said here than on the other side."""
     facts = tmp_path / "facts.json"
     facts.write_text(BARE.read_text().replace("bookworm", "trixie"))
-    with pytest.raises(UsageError, match=r"Python 3\.11, which is that of Debian bookworm; the machine has trixie"):
+    with pytest.raises(UsageError, match=r"for Python 3\.11; Debian's release trixie has 3\.13"):
         target.choose(None, None, str(facts))
 
 
