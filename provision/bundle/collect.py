@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from provision import apt, bootstrap, building, codec, wheelhouse
+from provision import cache as cached
 from provision.bundle import content, debian, repository, tool_wheel
 from provision.bundle.content import Content
 from provision.bundle.debian import Deb
@@ -38,7 +39,7 @@ def gather(target: Target, spec_path: Path | None, model: Path | None) -> Iterat
     Raises ``ChangeError`` where something cannot be fetched, ``UsageError`` for a folder or file that cannot be carried.
     """
     folder = [] if model is None else _model(model)  # first: it costs no network and is the user's own path
-    cache = building.cache_folder()
+    cache = cached.folder()
     wheels = [*_wheels(target, cache), *_tool(target, cache)]
     base_file = bootstrap.make(target.made_for.debian, target.architecture, cache)
     base = content.from_file(f"cache/{base_file.name}", base_file)

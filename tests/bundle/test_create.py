@@ -264,8 +264,8 @@ def test_the_cache_is_what_a_build_looks_for(unpacked: Path) -> None:
     """The build's own code finds every wheel, pip and the base image in the unpacked folder, and asks no index."""
     script = (
         "from pathlib import Path\nfrom importlib import resources\n"
-        "from provision import bootstrap, building, wheelhouse\n"
-        "cache = building.cache_folder()\nlocks = Path(str(resources.files('provision.lockfiles')))\n"
+        "from provision import bootstrap, building, cache as kept, wheelhouse\n"
+        "cache = kept.folder()\nlocks = Path(str(resources.files('provision.lockfiles')))\n"
         "def none(): raise SystemExit('an index was asked')\n"
         "print(len(wheelhouse.fill(locks / 'smoke-cpu-py311.txt', cache / 'wheels', '3.11', none).wheels))\n"
         "print(building.installer(locks / 'tool-py311.txt', cache, '3.11').downloaded)\n"
