@@ -1,7 +1,8 @@
 """The base image: by digest from a registry where one is reachable, otherwise from the host's Debian archive.
 
 One setting, ``image.base``: ``"auto"``, ``"bootstrap"``, or ``"NAME@sha256:DIGEST"``. A name without a digest is
-refused: a tag can mean another image tomorrow.
+refused: a tag can mean another image tomorrow. With ``PROVISION_OFFLINE`` nobody is asked: what neither the engine nor
+the cache has is an error.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomllib
 
-from provision import bootstrap
+from provision import bootstrap, index
 from provision.engine import talking
 from provision.errors import ChangeError, UsageError
 from provision.progress import say
@@ -89,7 +90,7 @@ def ensure(
         return here
     if not unfit and (here := _present(client, made, BOOTSTRAP)):
         return here
-    if pinned is not None and _reachable(client, pinned):
+    if pinned is not None and not index.offline() and _reachable(client, pinned):
         return _pull(client, pinned)
     if unfit:
         raise unfit
@@ -138,6 +139,11 @@ def _reachable(client: DockerClient, reference: str) -> bool:
 def _pull(client: DockerClient, reference: str) -> Base:
     import docker.errors
 
+    if index.offline():
+        raise ChangeError(
+            f"the engine has no {reference}, and PROVISION_OFFLINE says that no registry is to be asked",
+            'set image.base = "auto" in provision.toml, or docker load the image',
+        )
     say(f"fetching {reference}")
     name, _, digest = reference.partition("@")
     with talking(f"fetching {reference}"):
@@ -185,6 +191,12 @@ def _cause(reference: str, error: Exception | str) -> tuple[str, str]:
 
 def _make(client: DockerClient, suite: str, architecture: str, cache_dir: Path) -> Base:
     made = bootstrap.reference(suite, architecture)
+    kept = bootstrap.kept(suite, architecture, cache_dir)
+    if index.offline() and not kept.is_file():
+        raise ChangeError(
+            f"{kept} is not there, and PROVISION_OFFLINE says that no archive is to be asked for what it is made of",
+            "bring that file from a machine with a network, or a bundle that holds it",
+        )
     kept = bootstrap.make(suite, architecture, cache_dir)
     with talking(f"loading {made}"), kept.open("rb") as file:
         try:

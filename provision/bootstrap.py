@@ -57,15 +57,20 @@ def reference(suite: str, architecture: str) -> str:
     return f"{REPOSITORY}:{suite}-{hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]}"
 
 
+def kept(suite: str, architecture: str, cache: Path) -> Path:
+    """Where in ``cache`` the base image is kept as an archive, or will be."""
+    return cache / (reference(suite, architecture).replace("/", "-").replace(":", "-") + ".tar")
+
+
 def make(suite: str, architecture: str, cache: Path) -> Path:
     """The base image as an archive that an engine can load, from ``cache`` or made anew.
 
     Raises ``ChangeError``: not root, no mmdebstrap, no archive known, no network, no room. Nothing half-made stays.
     """
     tag = reference(suite, architecture)
-    kept = cache / (tag.replace("/", "-").replace(":", "-") + ".tar")
-    if kept.is_file():
-        return kept
+    archive_path = kept(suite, architecture, cache)
+    if archive_path.is_file():
+        return archive_path
     if os.geteuid() != 0:
         raise ChangeError("making the base image from the Debian archive needs root", "sudo provision up")
     if shutil.which("mmdebstrap") is None:
@@ -76,16 +81,16 @@ def make(suite: str, architecture: str, cache: Path) -> Path:
     sources = apt.debian_sources(suite)
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _alone(cache):
-        if kept.is_file():
-            return kept
+        if archive_path.is_file():
+            return archive_path
         for leftover in sorted(cache.glob(f"{_WORK_PREFIX}*")):  # of a run that was killed
             _remove(leftover)
         _need_room(cache)
         say(f"making the base image {tag} from this host's Debian archive (about half a minute)")
         with _work_folder(cache) as work:
             image = _image(tag, suite, architecture, sources, work)
-            image.replace(kept)
-    return kept
+            image.replace(archive_path)
+    return archive_path
 
 
 def _need_room(cache: Path) -> None:

@@ -10,6 +10,7 @@ in full. The rules:
 - Settings travel to the clients in environment variables, not in arguments: an address may carry a password, and
   arguments can be read by every user of the machine.
 - An address leaves this module only through ``redact`` when it is meant for a person.
+- ``PROVISION_OFFLINE`` (1, true, yes) says that there is nobody to ask: then there is no index, whatever else is set.
 """
 
 from __future__ import annotations
@@ -38,6 +39,14 @@ _UV_KEPT = frozenset(
     {"UV_CACHE_DIR", "UV_CONCURRENT_DOWNLOADS", "UV_KEYRING_PROVIDER", "UV_NO_CACHE", "UV_SYSTEM_CERTS"}
 )
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")  # the first two as pip's HTTP client has it
+
+
+def offline(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether the user said that neither an index nor a registry is to be asked (``PROVISION_OFFLINE``).
+
+    What a bundle brings sets it. Without it a machine without a network waits for names and addresses that never answer.
+    """
+    return _truth((os.environ if environment is None else environment).get("PROVISION_OFFLINE", ""))
 
 
 def redact(text: str) -> str:
@@ -102,7 +111,7 @@ def read(environment: Mapping[str, str] | None = None, python: str = sys.executa
         index_url=pip.get("index-url", "") or uv.index_url,
         extra_index_urls=_unique((*_words(pip.get("extra-index-url", "")), *uv.extra_index_urls)),
         find_links=_unique((*map(_absolute, _words(pip.get("find-links", ""))), *uv.find_links)),
-        no_index=_truth(pip.get("no-index", "")) or uv.no_index,
+        no_index=_truth(pip.get("no-index", "")) or uv.no_index or offline(environment),
         constraints=_unique((*map(_absolute, _words(pip.get("constraint", ""))), *uv.constraints)),
         certificate=next((bundle for bundle in bundles if bundle), ""),
         client_certificate=pip.get("client-cert", ""),

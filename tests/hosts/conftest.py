@@ -36,19 +36,22 @@ class FreshMachine:
     """Processes, files and packages of its own. ``shared`` is a folder that is the same inside and outside.
 
     ``also``: more such folders. ``own_network``: interfaces and firewall of its own too, with nothing but loopback.
+    ``below``: another system's root instead of this machine's; then nothing of this checkout is to be seen there.
     """
 
-    def __init__(self, shared: Path, also: tuple[Path, ...] = (), *, own_network: bool = False) -> None:
+    def __init__(
+        self, shared: Path, also: tuple[Path, ...] = (), *, own_network: bool = False, below: Path | None = None
+    ) -> None:
         self.shared = shared
         self.environment: dict[str, str] = {}
         shares = os.pathsep.join(map(str, (shared, *also)))
-        folders = [str(p) for p in (ROOT, sys.prefix, sys.base_prefix)]
+        folders = [] if below else [str(p) for p in (ROOT, sys.prefix, sys.base_prefix)]
         namespaces = ["--mount", "--pid", *(["--net"] if own_network else [])]
         # It ends with the tests, however they end: a suite that was killed must not leave machines behind.
         dies = ["setpriv", "--pdeathsig", "KILL"]
         command = [*dies, "unshare", *namespaces, "--fork", "--kill-child", "--propagation", "private"]
         self._process = subprocess.Popen(
-            [*command, "/usr/bin/python3", "-I", str(FIRST), shares, *folders],
+            [*command, "/usr/bin/python3", "-I", str(FIRST), str(below or "/"), shares, *folders],
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,

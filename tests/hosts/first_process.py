@@ -1,4 +1,7 @@
-"""Process 1 of a fresh machine: ``first_process.py SHARED[:SHARED...] FOLDER...`` in new namespaces."""
+"""Process 1 of a fresh machine: ``first_process.py BELOW SHARED[:SHARED...] FOLDER...`` in new namespaces.
+
+``BELOW`` is the root that the machine's own lies over and never changes.
+"""
 
 import contextlib
 import os
@@ -10,13 +13,13 @@ from pathlib import Path
 
 
 def main() -> None:
-    shares, *folders = sys.argv[1:]
+    below, shares, *folders = sys.argv[1:]
     work = Path("/mnt")  # any folder: only this namespace sees what is mounted on it
     mount("-t", "tmpfs", "tmpfs", str(work))
     for name in ("upper", "work", "root"):
         (work / name).mkdir()
     root = work / "root"
-    mount("-t", "overlay", "overlay", "-o", f"lowerdir=/,upperdir={work}/upper,workdir={work}/work", str(root))
+    mount("-t", "overlay", "overlay", "-o", f"lowerdir={below},upperdir={work}/upper,workdir={work}/work", str(root))
     for folder in ("/dev", "/sys", *folders):
         if folder in ("/dev", "/sys") or os.stat(folder).st_dev != os.stat("/").st_dev:  # noqa: PTH116
             (root / folder.lstrip("/")).mkdir(parents=True, exist_ok=True)

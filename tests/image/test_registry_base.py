@@ -187,6 +187,25 @@ def test_auto_falls_back_to_the_archive_and_says_why(
     assert f"{reference}: {why}" in said and "using the Debian archive instead" in said
 
 
+def test_offline_no_registry_is_asked(
+    pushed: tuple[str, str], elsewhere: DockerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even one that would answer."""
+    monkeypatch.setenv("PROVISION_OFFLINE", "1")
+    with pytest.raises(ChangeError, match="no registry is to be asked"):
+        ensure(elsewhere, pushed[0])
+    made = ensure(elsewhere, base.AUTO, table=table(tmp_path, pushed[0]))
+    assert (made.source, made.image_id) == (base.BOOTSTRAP, pushed[1])
+
+
+def test_offline_no_archive_is_asked_for_the_base(
+    elsewhere: DockerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROVISION_OFFLINE", "1")
+    with pytest.raises(ChangeError, match=r"provision-base-\S+\.tar is not there, and PROVISION_OFFLINE"):
+        base.ensure(elsewhere, base.BOOTSTRAP, cache_dir=tmp_path, suite=SUITE, architecture=ARCHITECTURE)
+
+
 @pytest.mark.parametrize("automatic", [True, False], ids=["auto", "by-digest"])
 def test_content_that_does_not_match_its_digest_is_refused_also_by_auto(
     registry: Registry, pushed: tuple[str, str], elsewhere: DockerClient, tmp_path: Path, automatic: bool

@@ -65,6 +65,12 @@ def test_variables_and_their_units(bare: dict[str, str], tmp_path: Path, monkeyp
     )
 
 
+@pytest.mark.parametrize(("said", "none"), [("1", True), ("yes", True), ("0", False), ("", False)])
+def test_offline_means_no_index_whatever_else_is_set(bare: dict[str, str], said: str, none: bool) -> None:
+    read = index.read(bare | {"PIP_INDEX_URL": "https://mirror.test/simple", "PROVISION_OFFLINE": said})
+    assert (read.no_index, read.index_url) == (none, "https://mirror.test/simple")
+
+
 def test_a_variable_beats_install_which_beats_global(bare: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / "pip.conf"
     file.write_text(
