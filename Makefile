@@ -70,6 +70,9 @@ fuzz: .venv-fuzz/.made  ## fuzz what reads pasted text, snapshots and checkpoint
 bench: .venv/.test .venv-smoke/.made  ## time provision against named peers in one run; writes docs/measured.md
 	@PROVISION_SMOKE_PYTHON="$(CURDIR)/.venv-smoke/bin/python" .venv/bin/python -m pytest tests/bench -q -s --run-bench
 
+test-offline: .venv/.test  ## a bundle brings a bare machine up without a network, and nothing leaves it (minutes)
+	@.venv/bin/python -m pytest tests/offline --run-offline --durations=0 $(PYTEST_ARGS)
+
 VM_TESTS ?= tests/vm
 test-vm: .venv/.test  ## the roles on a server with systemd, in a virtual machine (many minutes under emulation)
 	@.venv/bin/python -m pytest $(VM_TESTS) --run-vm --durations=0 $(PYTEST_ARGS)
@@ -92,4 +95,4 @@ pages: venv  ## regenerate what is generated from code
 clean:  ## remove what the targets above made in this folder
 	@rm -rf .venv .venv-smoke .venv-fuzz .nox build dist provision-facts.pyz *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help up venv test lint test-gpu test-vm fuzz bench locks locks-crosscheck collector pages clean
+.PHONY: help up venv test lint test-gpu test-offline test-vm fuzz bench locks locks-crosscheck collector pages clean

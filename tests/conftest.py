@@ -28,6 +28,7 @@ _skips: list[tuple[str, str]] = []
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--run-bench", action="store_true", help="run tests/bench: timings against named peers")
+    parser.addoption("--run-offline", action="store_true", help="run tests/offline: the road without a network (minutes)")
     parser.addoption("--run-vm", action="store_true", help="run all of tests/vm, not only what a boot shows (minutes)")
 
 
@@ -46,9 +47,9 @@ def pytest_configure() -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    if (HERE / "bench") in (collection_path, *collection_path.parents) and not config.getoption("--run-bench"):
-        return True
-    return None
+    places = (collection_path, *collection_path.parents)
+    asked = {HERE / name: config.getoption(f"--run-{name}") for name in ("bench", "offline")}
+    return True if any(folder in places and not wanted for folder, wanted in asked.items()) else None
 
 
 # --- the engine -------------------------------------------------------------------------------------------------------

@@ -93,3 +93,46 @@ def verify(file: Path, signers: Path | None, identity: str | None, here: bool, a
         if here:
             machine.need_fit(file, verified.manifest.made_for)
     out.emit(codec.dumps(program.document(verified)) if as_json else program.sentences(verified))
+
+
+@bundle.command()
+@_FILE
+@_SIGNERS
+@_IDENTITY
+@click.option("--yes", is_flag=True, help="Go on without asking, on a busy machine too.")
+@click.option("--allow", "allowed", multiple=True, metavar="NAME", help="As 'provision up' takes it. May be repeated.")
+@click.option(
+    "--folder",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Where provision.toml and the runs are; /var/lib/provision/site if left out.",
+)
+@click.option("--only-unpack", is_flag=True, help="Stop before 'provision up'.")
+@click.pass_context
+def install(
+    ctx: click.Context,
+    file: Path,
+    signers: Path | None,
+    identity: str | None,
+    yes: bool,
+    allowed: tuple[str, ...],
+    folder: Path | None,
+    only_unpack: bool,
+) -> None:
+    """Bring this machine up from FILE, without a network. Checks every byte first; safe to repeat.
+
+    The same as 'python3 FILE.pyz install FILE', which needs no tool: it unpacks into /var/lib/provision/bundles, makes the
+    bundle's own tool ready there, and runs its 'provision up'.
+
+    Example:  sudo provision bundle install site.bundle --allowed-signers trusted
+    """
+    from provision import consent
+    from provision.bundle.signing import in_our_words
+    from provision.payload.bundle import install as installing
+
+    consent.allowed(allowed)
+    with in_our_words():
+        command = installing.install(file, signers, identity)
+        ctx.exit(
+            installing.bring_up(command, folder or installing.SITE, yes=yes, allowed=allowed, only_unpack=only_unpack)
+        )

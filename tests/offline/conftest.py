@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
+import sys
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,9 +61,50 @@ class Bed:
         done: subprocess.CompletedProcess[str] = self.machine.run(*clean, *command, check=False)
         return Ended(code=done.returncode, out=done.stdout, err=done.stderr, seconds=time.monotonic() - started)
 
+    def begin(self, *command: str) -> subprocess.Popen[str]:
+        """The same, still running."""
+        return self.machine.popen("env", "-i", "-C", "/root", f"PATH={PATH}", "HOME=/root", "LANG=C.UTF-8", *command)
+
     def close(self) -> None:
         self.machine.close()
         self.sink.close()
+
+
+class Bundle:
+    """A bundle and the program beside it, as they would lie on a stick, and whose signatures count."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "site.bundle"
+        self.signers, self.another_signers = (self._signers(folder / name) for name in ("key", "another"))
+        spec = folder / "provision.toml"
+        spec.write_text('[machine]\nname = "offline"\n')
+        command = (sys.executable, "-m", "provision", "bundle", "create", str(self.file), "--key", str(folder / "key"))
+        subprocess.run([*command, "--spec", str(spec)], env={**os.environ, "PROVISION_CACHE": str(CACHE)}, check=True)
+
+    def command(
+        self, name: str, *options: str, file: Path | None = None, signers: Path | None = None
+    ) -> tuple[str, ...]:
+        """The command on the other machine."""
+        trust = ("--allowed-signers", str(signers or self.signers))
+        return ("python3", f"{self.file}.pyz", name, str(file or self.file), *trust, *options)
+
+    def offset(self, member: str, place: int) -> int:
+        """Where in the file a byte of the first member lies whose name begins with ``member``."""
+        with tarfile.open(self.file) as archive:
+            found = next(one for one in archive if one.name.startswith(member))
+        return found.offset_data + (found.size + place if place < 0 else place)
+
+    def _signers(self, key: Path) -> Path:
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+        signers = key.with_suffix(".signers")
+        signers.write_text(f"maker@example.org {key.with_suffix('.pub').read_text()}")
+        return signers
+
+
+@pytest.fixture(scope="session")
+def bundle(bed: Bed) -> Bundle:
+    """Made once: where the machine sees it."""
+    return Bundle(bed.machine.shared)
 
 
 @pytest.fixture(scope="session")

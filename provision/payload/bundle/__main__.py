@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from . import machine
+from . import install, machine
 from .errors import BundleError
 from .verify import Verified, verify
 
@@ -65,13 +65,8 @@ def sentences(verified: Verified) -> str:
     )
 
 
-def say(text: str) -> None:
-    """A line of progress."""
-    print(text, file=sys.stderr, flush=True)
-
-
 def _verify(arguments: argparse.Namespace) -> int:
-    verified = verify(arguments.file, arguments.signers, arguments.identity, say)
+    verified = verify(arguments.file, arguments.signers, arguments.identity, install.say)
     if arguments.here:
         machine.need_fit(verified.path, verified.manifest.made_for)
     if arguments.as_json:
@@ -89,6 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--for-this-machine", action="store_true", dest="here", help="and that it fits this machine")
     one.add_argument("--json", action="store_true", dest="as_json", help="as JSON, for programs")
     one.set_defaults(run=_verify)
+    two = commands.add_parser("install", help="check it, unpack it, and bring this machine up from it")
+    add_trust(two)
+    install.add_options(two)
     return parser
 
 

@@ -1,0 +1,178 @@
+"""What ``bundle install`` writes before ``provision up``: all of it, nothing, or nothing new.
+
+The environment made of real wheels, and everything after it, is tested on a bare machine in tests/offline.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from provision.payload.bundle import install, machine, place
+from provision.payload.bundle.errors import BundleError, NotDone, Refused
+from tests.bundle.build import FILES, MADE_FOR, Keys, write
+
+TOOL = {
+    "tool/llm_provision-9.9-py3-none-any.whl": b"the tool",
+    "tool/pip-1-py3-none-any.whl": b"pip",
+    "tool/tool-py311.txt": b"pip==1 --hash=sha256:00\n",
+    "run/provision.toml": b'[machine]\nname = "from the bundle"\n',
+}
+
+
+FITTING = machine.Here(
+    architecture=MADE_FOR.architecture, debian=MADE_FOR.debian, glibc=MADE_FOR.glibc, python=MADE_FOR.python
+)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The machine's folder, of another place; root, and a machine that the bundle fits. No environment is made."""
+    monkeypatch.setattr(install, "BUNDLES", tmp_path / "state/bundles")
+    monkeypatch.setattr(install, "LINK", tmp_path / "bin/provision")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(machine, "look", lambda: FITTING)
+    monkeypatch.setattr(place, "make_environment", lambda *_: True)
+    return tmp_path
+
+
+@pytest.fixture
+def whole(tmp_path: Path, keys: Keys) -> Path:
+    return write(tmp_path / "whole.bundle", keys.me, FILES | TOOL)
+
+
+def state(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every path with its inode and the time it was last written."""
+    return {str(p): (p.lstat().st_ino, p.lstat().st_mtime_ns) for p in sorted(folder.rglob("*"))}
+
+
+def test_everything_lies_in_the_bundles_own_folder(here: Path, whole: Path, keys: Keys) -> None:
+    command = install.install(whole, keys.allowed, None)
+    home = command.parent
+    assert command == here / "state/bundles" / home.name / "provision" and os.access(command, os.X_OK)
+    assert {p: (home / "content" / p).read_bytes() for p in FILES | TOOL} == FILES | TOOL
+    said = command.read_text()
+    assert f"APT_CONFIG={home}/apt/apt.conf" in said and "PIP_NO_INDEX=1" in said and "PROVISION_OFFLINE=1" in said
+    assert f"file:{home}/content/debs" in (home / "apt/sources.list").read_text()
+    assert sorted(p.name for p in (here / "state").rglob("*.part")) == []
+
+
+def test_the_tool_is_pinned_by_the_hash_that_was_signed(
+    here: Path, whole: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[object] = []
+    monkeypatch.setattr(place, "make_environment", lambda *words: given.extend(words))
+    command = install.install(whole, keys.allowed, None)
+    home, python, requirements, pip = given
+    assert (home, python) == (command.parent, sys.executable)
+    digest = hashlib.sha256(b"the tool").hexdigest()
+    assert str(requirements).splitlines()[0] == "pip==1 --hash=sha256:00"
+    assert str(requirements).splitlines()[-1] == f"llm-provision==9.9 --hash=sha256:{digest}"
+    assert pip == command.parent / "content/tool/pip-1-py3-none-any.whl"
+
+
+def test_again_changes_nothing(here: Path, whole: Path, keys: Keys) -> None:
+    install.install(whole, keys.allowed, None)
+    before = state(here / "state")
+    install.install(whole, keys.allowed, None)
+    assert state(here / "state") == before
+
+
+@pytest.mark.parametrize("how", ["changed", "missing"])
+def test_a_member_that_was_altered_since_is_put_right(here: Path, whole: Path, keys: Keys, how: str) -> None:
+    content = install.install(whole, keys.allowed, None).parent / "content"
+    altered = content / "debs/Packages"
+    if how == "changed":
+        altered.write_bytes(b"Package: y\n" * 100)
+    else:
+        altered.unlink()
+    install.install(whole, keys.allowed, None)
+    assert altered.read_bytes() == FILES["debs/Packages"]
+
+
+def refused(kind: type[BundleError], path: Path, keys: Keys, here: Path) -> str:
+    """The message; nothing was written."""
+    with pytest.raises(kind) as caught:
+        install.install(path, keys.allowed, None)
+    assert not (here / "state").exists()
+    return caught.value.message
+
+
+def test_a_wrong_byte_leaves_no_folder(here: Path, whole: Path, keys: Keys) -> None:
+    data = bytearray(whole.read_bytes())
+    data[data.index(b"basebase")] ^= 1  # in a content: the signature and every header are right
+    whole.write_bytes(data)
+    refused(Refused, whole, keys, here)
+
+
+def test_a_bundle_without_the_tool_leaves_no_folder(here: Path, good: Path, keys: Keys) -> None:
+    assert "expected one wheel of the tool" in refused(Refused, good, keys, here)
+
+
+def test_without_root_nothing_is_written(here: Path, whole: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert "needs root; nothing was changed" in refused(NotDone, whole, keys, here)
+
+
+@pytest.mark.parametrize(("field", "value"), [("architecture", "riscv64"), ("python", "3.9"), ("debian", "trixie")])
+def test_for_another_machine_nothing_is_written(
+    here: Path, whole: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch, field: str, value: str
+) -> None:
+    monkeypatch.setattr(machine, "look", lambda: replace(FITTING, **{field: value}))
+    said = refused(Refused, whole, keys, here)
+    assert f"the bundle is for {getattr(MADE_FOR, field)}, this machine has {value}" in said
+
+
+def test_two_at_once(here: Path, whole: Path, keys: Keys) -> None:
+    install.install(whole, keys.allowed, None)
+    handle = os.open(here / "state/bundles", os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        with pytest.raises(NotDone, match="another installation is at work"):
+            install.install(whole, keys.allowed, None)
+    finally:
+        os.close(handle)
+    install.install(whole, keys.allowed, None)
+
+
+# --- the folder of the runs and the name on PATH ----------------------------------------------------------------------
+
+
+def test_the_bundles_specification_is_taken_where_there_is_none(
+    here: Path, whole: Path, keys: Keys, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = install.install(whole, keys.allowed, None)
+    own = install.settle(command, here / "site") / "provision.toml"
+    assert own.read_bytes() == TOOL["run/provision.toml"]
+    own.write_text('[machine]\nname = "mine"\n')
+    capsys.readouterr()
+    install.settle(command, here / "site")
+    assert own.read_text() == '[machine]\nname = "mine"\n'
+    assert f"{own} stays; the bundle's own is {command.parent}/content/run/provision.toml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("before", ["nothing", "an earlier bundle's", "a file of somebody's", "a link of somebody's"])
+def test_the_name_on_path(here: Path, whole: Path, keys: Keys, before: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = install.install(whole, keys.allowed, None)
+    link = here / "bin/provision"
+    link.parent.mkdir()
+    prepare: dict[str, Callable[[], object]] = {
+        "nothing": lambda: None,
+        "an earlier bundle's": lambda: link.symlink_to(here / "state/bundles/0123/provision"),
+        "a file of somebody's": lambda: link.write_text("mine"),
+        "a link of somebody's": lambda: link.symlink_to("/opt/other"),
+    }
+    prepare[before]()
+    install.settle(command, here / "site")
+    if "somebody" in before:
+        assert "stays as it is" in capsys.readouterr().err
+        assert (str(link.readlink()) if link.is_symlink() else link.read_text()) in ("mine", "/opt/other")
+    else:
+        assert link.readlink() == command
