@@ -85,6 +85,13 @@ def test_again_changes_nothing(here: Path, whole: Path, keys: Keys) -> None:
     assert state(here / "state") == before
 
 
+def test_current_is_the_one_that_was_installed_last(here: Path, whole: Path, keys: Keys, tmp_path: Path) -> None:
+    other = write(tmp_path / "other.bundle", keys.me, FILES | TOOL | {"model/more": b"more"})
+    for path in (whole, other, whole):
+        command = install.install(path, keys.allowed, None)
+        assert (here / "state/bundles/current").resolve() == command.parent
+
+
 @pytest.mark.parametrize("how", ["changed", "missing"])
 def test_a_member_that_was_altered_since_is_put_right(here: Path, whole: Path, keys: Keys, how: str) -> None:
     content = install.install(whole, keys.allowed, None).parent / "content"

@@ -31,6 +31,9 @@ SITE = STATE / "site"
 LINK = Path("/usr/local/bin/provision")
 DIGEST_CHARACTERS = 12
 SPEC = "provision.toml"
+CURRENT = (
+    "current"  # a link to the one installed last: provision.toml cannot name the bundle that carries it by its digest
+)
 _CHUNK_BYTES = 1 << 20
 
 
@@ -94,7 +97,9 @@ def install(path: Path, signers: Path | None, identity: str | None) -> Path:
         if place.make_environment(home, sys.executable, pinned, content / pip):
             say(f"made {home / 'venv'} from the bundle's wheels")
         place.write_apt(home)
-        return place.write_command(home)
+        command = place.write_command(home)
+        _point(BUNDLES / CURRENT, home.name)
+    return command
 
 
 def settle(command: Path, folder: Path) -> Path:
@@ -107,6 +112,16 @@ def settle(command: Path, folder: Path) -> Path:
         say(f"{own} stays; the bundle's own is {bundled}")
     _link(LINK, command)
     return folder
+
+
+def _point(link: Path, name: str) -> None:
+    """``link`` to ``name`` beside it, at no moment to nothing."""
+    if link.is_symlink() and str(link.readlink()) == name:
+        return
+    part = link.with_name(f".{link.name}.part")
+    part.unlink(missing_ok=True)
+    part.symlink_to(name)
+    part.replace(link)
 
 
 def _link(link: Path, command: Path) -> None:
