@@ -28,7 +28,9 @@ _skips: list[tuple[str, str]] = []
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--run-bench", action="store_true", help="run tests/bench: timings against named peers")
-    parser.addoption("--run-offline", action="store_true", help="run tests/offline: the road without a network (minutes)")
+    parser.addoption(
+        "--run-offline", action="store_true", help="run tests/offline: the road without a network (minutes)"
+    )
     parser.addoption("--run-vm", action="store_true", help="run all of tests/vm, not only what a boot shows (minutes)")
 
 
