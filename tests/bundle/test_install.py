@@ -125,7 +125,11 @@ def test_a_bundle_without_the_tool_leaves_no_folder(here: Path, good: Path, keys
 
 def test_without_root_nothing_is_written(here: Path, whole: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(sys, "argv", ["my site.pyz", "install", "x"])
     assert "needs root; nothing was changed" in refused(NotDone, whole, keys, here)
+    with pytest.raises(NotDone) as caught:
+        install.install(whole, keys.allowed, None)
+    assert caught.value.next_command == "sudo python3 'my site.pyz' install x"
 
 
 @pytest.mark.parametrize(("field", "value"), [("architecture", "riscv64"), ("python", "3.9"), ("debian", "trixie")])

@@ -79,7 +79,9 @@ def install(path: Path, signers: Path | None, identity: str | None) -> Path:
         machine.need_fit(path, verified.manifest.made_for)
     tool, lock, pip = _tool(verified.manifest)
     if os.geteuid() != 0:
-        raise NotDone(f"installing into {BUNDLES} needs root; nothing was changed", f"sudo {' '.join(sys.argv)}")
+        python = ["python3"] if sys.argv[0].endswith(".pyz") else []
+        again = shlex.join(["sudo", *python, *sys.argv])
+        raise NotDone(f"installing into {BUNDLES} needs root; nothing was changed", again)
     home = BUNDLES / verified.manifest_sha256[:DIGEST_CHARACTERS]
     with _folders(home), _alone(BUNDLES):
         content = home / "content"
