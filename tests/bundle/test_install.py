@@ -14,7 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from provision import cli
+from provision.payload.bundle import __main__ as program
 from provision.payload.bundle import install, machine, place
 from provision.payload.bundle.errors import BundleError, NotDone, Refused
 from tests.bundle.build import FILES, MADE_FOR, Keys, write
@@ -187,3 +190,62 @@ def test_the_name_on_path(here: Path, whole: Path, keys: Keys, before: str, caps
         assert (str(link.readlink()) if link.is_symlink() else link.read_text()) in ("mine", "/opt/other")
     else:
         assert link.readlink() == command
+
+
+# --- the two commands -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def became(here: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The programs that this process was to become, with the folder it was in."""
+    monkeypatch.chdir(here)
+    seen: list[object] = []
+
+    def become(program: Path, words: list[str]) -> None:
+        seen.append((Path.cwd(), program, words))
+        raise SystemExit(0)  # whoever becomes another program does not come back
+
+    monkeypatch.setattr(os, "execv", become)
+    return seen
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["the program beside the bundle", "the tool's own command"])
+def test_both_commands_become_provision_up(
+    here: Path, whole: Path, keys: Keys, became: list[object], alone: bool
+) -> None:
+    words = ["install", str(whole), "--allowed-signers", str(keys.allowed), "--folder", str(here / "site")]
+    words += ["--yes", "--allow", "disks", "--allow", "config"]
+    if alone:
+        with pytest.raises(SystemExit):
+            program.main(words)
+    else:
+        CliRunner().invoke(cli.main, ["bundle", *words], catch_exceptions=False)
+    command = here / "state/bundles/current" / "provision"
+    home = command.resolve()
+    assert became == [(here / "site", home, [str(home), "up", "--yes", "--allow", "disks", "--allow", "config"])]
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["the program beside the bundle", "the tool's own command"])
+def test_only_unpack_stops_before(
+    here: Path,
+    whole: Path,
+    keys: Keys,
+    became: list[object],
+    alone: bool,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["install", str(whole), "--allowed-signers", str(keys.allowed), "--folder", str(here / "my site")]
+    words += ["--only-unpack"]
+    if alone:
+        assert program.main(words) == 0
+        assert f"Next: cd '{here}/my site' && " in capsys.readouterr().err
+    else:
+        assert CliRunner().invoke(cli.main, ["bundle", *words], catch_exceptions=False).exit_code == 0
+    assert became == []
+
+
+def test_a_name_that_allows_nothing_is_refused_before_anything_is_read(here: Path, whole: Path, keys: Keys) -> None:
+    words = ["bundle", "install", str(whole), "--allowed-signers", str(keys.allowed), "--allow", "disk"]
+    done = CliRunner().invoke(cli.main, words)
+    assert done.exit_code == 2 and 'did you mean "disks"?' in done.output
+    assert not (here / "state").exists()
