@@ -39,6 +39,7 @@ FITTING = machine.Here(
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The machine's folder, of another place; root, and a machine that the bundle fits. No environment is made."""
     monkeypatch.setattr(install, "BUNDLES", tmp_path / "state/bundles")
+    monkeypatch.setattr(install, "SITE", tmp_path / "state/site")
     monkeypatch.setattr(install, "LINK", tmp_path / "bin/provision")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(machine, "look", lambda: FITTING)
@@ -244,8 +245,10 @@ def test_only_unpack_stops_before(
     assert became == []
 
 
-def test_a_name_that_allows_nothing_is_refused_before_anything_is_read(here: Path, whole: Path, keys: Keys) -> None:
+def test_a_name_that_allows_nothing_is_refused_before_anything_is_read(
+    here: Path, whole: Path, keys: Keys, became: list[object]
+) -> None:
     words = ["bundle", "install", str(whole), "--allowed-signers", str(keys.allowed), "--allow", "disk"]
     done = CliRunner().invoke(cli.main, words)
-    assert done.exit_code == 2 and 'did you mean "disks"?' in done.output
+    assert became == [] and done.exit_code == 2 and 'did you mean "disks"?' in done.output
     assert not (here / "state").exists()
