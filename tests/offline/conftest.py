@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -108,9 +108,11 @@ def bundle(bed: Bed) -> Bundle:
 
 
 @pytest.fixture(scope="session")
-def bare_root(can_make_machines: None) -> Path:
+def bare_root(can_make_machines: None, can_install: Callable[[str, str, str], None]) -> Path:
     if not can_sink():
         pytest.skip("no sink: needs root and /dev/net/tun")
+    for program, package in (("ip", "iproute2"), ("mmdebstrap", "mmdebstrap"), ("ssh-keygen", "openssh-client")):
+        can_install(program, package, "no sink")
     return bare.root(SUITE, CACHE)
 
 
