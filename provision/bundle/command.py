@@ -25,7 +25,13 @@ def bundle() -> None:
 
 @bundle.command()
 @_FILE
-@click.option("--key", required=True, metavar="KEY", type=click.Path(path_type=Path), help="The SSH key that signs.")
+@click.option(
+    "--key",
+    required=True,
+    metavar="KEY",
+    type=click.Path(path_type=Path),
+    help="The SSH key that signs. Without an agent a passphrase is asked for twice: before the downloads and after them.",
+)
 @click.option("--lock", metavar="VARIANT", help="The image's lock; the plan's with --facts, else smoke-cpu-py311.")
 @click.option(
     "--spec",

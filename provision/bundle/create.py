@@ -74,12 +74,16 @@ def create(
         data = manifest.dumps(table)
         with signing.in_our_words():
             manifest.loads(data)  # whatever is not read back is not written
+        if len(data) > manifest.MAX_BYTES:
+            raise UsageError(
+                f"{len(table.members)} files are more than a bundle's {manifest.NAME} may list: pack the model first"
+            )
         armoured = signing.sign(key, data)
         size_bytes = manifest.total_bytes(table, len(data), len(armoured))
         writing.need_room(path, size_bytes)
         say(f"writing {path.name}: {len(contents)} members, {size_bytes >> 20} MiB")
-        made = _program(path)
         written = writing.write(path, data, armoured, contents)
+        made = _program(path)
     return Created(
         file=str(path),
         size_bytes=written.size_bytes,

@@ -79,7 +79,7 @@ def whole(path: Path) -> Iterator[BinaryIO]:
                         os.link(f"/proc/self/fd/{out.fileno()}", temporary.name, dst_dir_fd=there, follow_symlinks=True)
                     finally:
                         os.close(there)
-            temporary.chmod(0o644)
+            temporary.chmod(0o666 & ~_umask())  # a model in it may be nobody else's to read
             temporary.replace(path)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
@@ -92,6 +92,13 @@ def whole(path: Path) -> Iterator[BinaryIO]:
             + (", the earlier file stands" if path.exists() else ""),
             f"df -h {folder}" if full else f"ls -ld {folder}",
         ) from error
+
+
+def _umask() -> int:
+    """The process's; it can only be asked for by setting it."""
+    now = os.umask(0o077)
+    os.umask(now)
+    return now
 
 
 def _open(folder: Path, temporary: Path) -> tuple[int, bool]:

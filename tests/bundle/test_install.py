@@ -5,6 +5,7 @@ The environment made of real wheels, and everything after it, is tested on a bar
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -19,7 +20,7 @@ from click.testing import CliRunner
 from provision import cli
 from provision.payload.bundle import __main__ as program
 from provision.payload.bundle import install, machine, place
-from provision.payload.bundle.errors import BundleError, NotDone, Refused
+from provision.payload.bundle.errors import BundleError, Misused, NotDone, Refused
 from tests.bundle.build import FILES, MADE_FOR, Keys, write
 
 TOOL = {
@@ -75,11 +76,78 @@ def test_the_tool_is_pinned_by_the_hash_that_was_signed(
     monkeypatch.setattr(place, "make_environment", lambda *words: given.extend(words))
     command = install.install(whole, keys.allowed, None)
     home, python, requirements, pip = given
-    assert (home, python) == (command.parent, sys.executable)
+    own = Path("/usr/bin/python3")  # Debian's, where it is this version
+    same = own.resolve().name == f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    assert (home, python) == (command.parent, str(own) if same else sys.executable)
     digest = hashlib.sha256(b"the tool").hexdigest()
     assert str(requirements).splitlines()[0] == "pip==1 --hash=sha256:00"
     assert str(requirements).splitlines()[-1] == f"llm-provision==9.9 --hash=sha256:{digest}"
     assert pip == command.parent / "content/tool/pip-1-py3-none-any.whl"
+
+
+@pytest.mark.parametrize("mask", [0o077, 0o000])
+def test_everybody_may_run_the_tool_and_only_root_change_it(here: Path, whole: Path, keys: Keys, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        command = install.install(whole, keys.allowed, None)
+        install.settle(command, here / "state/site")
+    finally:
+        os.umask(before)
+    for path in (p for p in (here / "state").rglob("*") if not p.is_symlink()):
+        mode, model = path.stat().st_mode & 0o777, path.parts[-2:] == ("content", "model")
+        assert mode == (0o700 if model else 0o755 if path.is_dir() or path == command else 0o644), path
+
+
+def test_a_full_disk_is_said_and_leaves_no_empty_provision_toml(
+    here: Path, whole: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = install.install(whole, keys.allowed, None)
+    full = os.fsync
+
+    def no_room(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", no_room)
+    with pytest.raises(NotDone, match="No space left on device; the same command goes on"):
+        install.bring_up(command, here / "state/site", yes=False, allowed=(), only_unpack=True)
+    assert not (here / "state/site/provision.toml").exists()
+    monkeypatch.setattr(os, "fsync", full)
+    assert install.bring_up(command, here / "state/site", yes=False, allowed=(), only_unpack=True) == 0
+    assert (here / "state/site/provision.toml").read_bytes() == TOOL["run/provision.toml"]
+
+
+def test_a_link_to_nothing_is_not_followed(here: Path, whole: Path, keys: Keys) -> None:
+    command = install.install(whole, keys.allowed, None)
+    (here / "state/site").mkdir()
+    (here / "state/site/provision.toml").symlink_to(here / "victim")
+    with pytest.raises(NotDone):
+        install.bring_up(command, here / "state/site", yes=False, allowed=(), only_unpack=True)
+    assert not (here / "victim").exists()
+
+
+def test_a_file_in_the_place_of_the_folder_is_a_wrong_call(here: Path, whole: Path, keys: Keys) -> None:
+    command = install.install(whole, keys.allowed, None)
+    with pytest.raises(Misused, match="a file stands where a folder should be"):
+        install.settle(command, whole / "x")
+
+
+def test_what_a_killed_run_left_of_another_bundle_goes(here: Path, whole: Path, keys: Keys) -> None:
+    left = here / "state/bundles/0123/.content.x.part"
+    left.mkdir(parents=True)
+    install.install(whole, keys.allowed, None)
+    assert not left.exists()
+
+
+def test_who_is_no_root_is_given_a_command_that_trusts_the_same(
+    here: Path, whole: Path, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh/allowed_signers").write_bytes(keys.allowed.read_bytes())
+    with pytest.raises(NotDone) as caught:
+        install.install(whole, None, None)
+    assert caught.value.next_command.endswith(f"--allowed-signers {tmp_path}/.ssh/allowed_signers")
 
 
 def test_again_changes_nothing(here: Path, whole: Path, keys: Keys) -> None:

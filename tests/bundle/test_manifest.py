@@ -106,6 +106,12 @@ def test_another_spelling_is_refused(old: bytes, new: bytes) -> None:
         manifest.loads(data.replace(old, new, 1))
 
 
+@pytest.mark.parametrize("path", ["manifest.json/x", "manifest.json.sig/x"])
+def test_a_member_below_a_file_is_refused(path: str) -> None:
+    with pytest.raises(Refused, match="is a file"):
+        manifest.loads(manifest.dumps(table({path: b"x"})))
+
+
 def test_a_name_in_a_message_cannot_act_on_a_terminal() -> None:
     assert shown("a\x1b[2J\n\u202eb") == r"a\x1b[2J\n\u202eb"
     assert shown(b"\xff\x00") == r"\xff\x00"

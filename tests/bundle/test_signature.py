@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import errno
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -179,6 +181,49 @@ def test_the_usual_file_then_gits_then_the_given_one(good: Path, keys: Keys, hom
     with pytest.raises(Refused):  # the nearest file decides alone
         verify(good)
     assert verify(good, keys.allowed).signer.identity == "me@site"
+
+
+def test_an_empty_identity_is_nobody(good: Path, keys: Keys) -> None:
+    with pytest.raises(Refused, match="does not list for ''"):
+        verify(good, keys.allowed, "")
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ('[gpg "ssh"]\n\tallowedSignersFile = beside\n', "must be said by an absolute path"),
+        ('[gpg "ssh"\n', "git cannot say whom to trust"),
+    ],
+)
+def test_another_list_than_the_users_never_decides(
+    good: Path, keys: Keys, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, says: str
+) -> None:
+    for place in (tmp_path / "beside", home / ".ssh/allowed_signers"):
+        place.write_bytes(keys.allowed.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    (home / ".gitconfig").write_text(setting)
+    with pytest.raises(Misused, match=says):
+        verify(good)
+
+
+def test_a_machine_without_room_for_the_signature_is_not_the_bundles_fault(
+    good: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/proc/nowhere")
+    with pytest.raises(NotDone, match="needs a temporary folder"):
+        verify(good, keys.allowed)
+
+
+def test_programs_that_may_not_be_entered_are_not_there(
+    good: Path, keys: Keys, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "git")
+
+    (home / ".ssh/allowed_signers").write_bytes(keys.allowed.read_bytes())
+    monkeypatch.setattr(subprocess, "run", closed)
+    with pytest.raises(NotDone, match="ssh-keygen is not installed"):
+        verify(good)
 
 
 def test_a_repository_that_came_along_is_not_asked(

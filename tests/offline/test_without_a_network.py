@@ -134,7 +134,7 @@ def test_every_package_came_from_the_bundle_and_apt_is_as_it_was(bed: Bed, first
 def test_the_second_time_nothing_changes(bed: Bed, bundle: Bundle, first: Ended) -> None:
     # All but what apt and the wheelhouse write each time: a cache, a lock and the line that names pip.
     left_out = "-not -path '*/apt/cache/*' -not -name installer.txt -not -name .lock"
-    look = f"find {STATE}/bundles /usr/local/bin/provision -type f {left_out} -printf '%p %T@ %s\\n' | sort"
+    look = f"find {STATE}/bundles /usr/local/bin/provision \\( -type f -o -type l \\) {left_out} -printf '%p %T@ %s %l\\n' | sort"
     untouched = bed.run("sh", "-c", look).out
     images = bed.run("docker", "images", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}").out
     done = bed.run(*bundle.command("install"))

@@ -22,7 +22,8 @@ from . import machine, place
 from . import verify as verifying
 from .errors import Misused, NotDone, Refused
 from .manifest import Manifest, Member
-from .unpack import unpack
+from .signature import allowed_signers
+from .unpack import sweep, unpack
 from .verify import Verified
 
 STATE = Path("/var/lib/provision")
@@ -59,15 +60,18 @@ def run(given: argparse.Namespace) -> int:
 
 def bring_up(command: Path, folder: Path, *, yes: bool, allowed: Sequence[str], only_unpack: bool) -> int:
     """Become ``provision up`` in ``folder``; 0 where that is not asked for."""
-    folder = settle(command, folder.absolute())
+    with _in_our_words(folder):
+        folder = settle(command, folder.absolute())
     options = [*(["--yes"] if yes else []), *(word for name in allowed for word in ("--allow", name))]
     if only_unpack:
         say(f"ready; nothing else was changed. Next: {shlex.join(['cd', str(folder)])} && {command} up")
         return 0
     say(f"in {folder}: {shlex.join(['provision', 'up', *options])}")
-    os.chdir(folder)
-    sys.stdout.flush()
-    os.execv(command, [str(command), "up", *options])  # noqa: S606 (arguments as a list)
+    with _in_our_words(command):
+        os.chdir(folder)
+        sys.stdout.flush()
+        os.execv(command, [str(command), "up", *options])  # noqa: S606 (arguments as a list)
+    raise AssertionError("execv does not return")
 
 
 def install(path: Path, signers: Path | None, identity: str | None) -> Path:
@@ -76,14 +80,20 @@ def install(path: Path, signers: Path | None, identity: str | None) -> Path:
     Raises ``BundleError``; where the bundle is refused, nothing was.
     """
     with verifying.opened(path, signers, identity) as (_, verified):
-        machine.need_fit(path, verified.manifest.made_for)
+        pass
+    machine.need_fit(path, verified.manifest.made_for)
     tool, lock, pip = _tool(verified.manifest)
     if os.geteuid() != 0:
         python = ["python3"] if sys.argv[0].endswith(".pyz") else []
-        again = shlex.join(["sudo", *python, *sys.argv])
+        # root has other files: whom this user trusts is said in full
+        trusted = [] if signers else ["--allowed-signers", str(allowed_signers(None))]
+        again = shlex.join(["sudo", *python, *sys.argv, *trusted])
         raise NotDone(f"installing into {BUNDLES} needs root; nothing was changed", again)
     home = BUNDLES / verified.manifest_sha256[:DIGEST_CHARACTERS]
-    with _folders(home), _alone(BUNDLES):
+    os.umask(0o022)  # everybody may run the tool, and only root may change it, whatever the caller's umask is
+    with _in_our_words(home), _folders(home), _alone(BUNDLES):
+        for other in BUNDLES.iterdir():  # a bundle that was broken off and never tried again
+            sweep(other / "content")
         content = home / "content"
         if content.is_dir():
             say(f"checking {path} and what was unpacked from it")
@@ -94,9 +104,11 @@ def install(path: Path, signers: Path | None, identity: str | None) -> Path:
         if not content.is_dir():
             say(f"checking every byte of {path} and unpacking it ({verified.manifest.unpacked_bytes >> 20} MiB)")
             _same(unpack(path, content, signers, identity), verified)
+        if (content / "model").is_dir():
+            (content / "model").chmod(0o700)  # weights are nobody else's to read
         version = Path(tool.path).name.split("-")[1]
         pinned = f"{(content / lock).read_text()}\nllm-provision=={version} --hash=sha256:{tool.sha256}\n"
-        if place.make_environment(home, sys.executable, pinned, content / pip):
+        if place.make_environment(home, _python(), pinned, content / pip):
             say(f"made {home / 'venv'} from the bundle's wheels")
         place.write_apt(home)
         command = place.write_command(home)
@@ -106,10 +118,13 @@ def install(path: Path, signers: Path | None, identity: str | None) -> Path:
 
 def settle(command: Path, folder: Path) -> Path:
     """The folder of the runs, with the bundle's provision.toml where it has none of its own, and the tool on PATH."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise Misused(f"{folder}: a file stands where a folder should be") from None
     bundled, own = command.parent / "content/run" / SPEC, folder / SPEC
-    if bundled.is_file() and not own.exists():
-        shutil.copyfile(bundled, own)
+    if bundled.is_file() and not os.path.lexists(own):
+        place.write(own, bundled.read_text())
     elif bundled.is_file() and own.read_bytes() != bundled.read_bytes():
         say(f"{own} stays; the bundle's own is {bundled}")
     _link(LINK, command)
@@ -145,6 +160,13 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def _python() -> str:
+    """Debian's own of this version: whoever may write to the one that runs this could change what root will run."""
+    own = Path("/usr/bin/python3")
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    return str(own) if own.resolve().name == version and own.exists() else sys.executable
+
+
 def _same(now: Verified, before: Verified) -> None:
     if now.manifest_sha256 != before.manifest_sha256:
         raise Misused(f"{now.path}: it became another bundle while it was read; nothing of it is used")
@@ -174,6 +196,16 @@ def _different(content: Path, table: Manifest) -> str:
         if digest.hexdigest() != member.sha256:
             return member.path
     return ""
+
+
+@contextmanager
+def _in_our_words(place: Path) -> Iterator[None]:
+    """What the system refuses (a full disk, a file where a folder should be), as an error that says where."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or place
+        raise NotDone(f"{where}: {error.strerror}; the same command goes on", f"df -h {BUNDLES}") from error
 
 
 @contextmanager

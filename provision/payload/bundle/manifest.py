@@ -149,6 +149,8 @@ def _check_members(members: tuple[Member, ...]) -> None:
             raise Refused(f"{shown(member.path)}: {NAME} has it twice, or not in order")
         before = order(member.path)
         parts = member.path.split("/")
+        if len(parts) > 1 and parts[0] in (NAME, SIGNATURE_NAME):
+            raise Refused(f"{shown(member.path)}: refused by its path: {parts[0]} is a file")
         folders.update("/".join(parts[:end]) for end in range(1, len(parts)))
     for member in members:
         if member.path in folders:

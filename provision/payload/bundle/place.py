@@ -41,7 +41,7 @@ def write_apt(home: Path) -> None:
     for name in ("lists/partial", "cache/archives/partial"):
         (apt / name).mkdir(parents=True, exist_ok=True)
     # The signature over the whole bundle has vouched for these packages, each by its hash.
-    _write(apt / "sources.list", f"deb [trusted=yes] file:{home}/content/debs ./\n")
+    write(apt / "sources.list", f"deb [trusted=yes] file:{home}/content/debs ./\n")
     settings = {
         "Dir::Etc::SourceList": apt / "sources.list",
         "Dir::Etc::SourceParts": "/dev/null",
@@ -53,7 +53,7 @@ def write_apt(home: Path) -> None:
         "Acquire::Languages": "none",
         "Acquire::Check-Valid-Until": "false",
     }
-    _write(apt / "apt.conf", "".join(f'{name} "{value}";\n' for name, value in settings.items()))
+    write(apt / "apt.conf", "".join(f'{name} "{value}";\n' for name, value in settings.items()))
 
 
 def write_command(home: Path) -> Path:
@@ -62,7 +62,7 @@ def write_command(home: Path) -> Path:
     program = shlex.quote(str(home / "venv/bin/provision"))
     command = home / "provision"
     text = "\n".join(("#!/bin/sh", "# Takes everything from this folder.", *lines, f'exec {program} "$@"', ""))
-    _write(command, text, 0o755)
+    write(command, text, 0o755)
     return command
 
 
@@ -85,16 +85,20 @@ def make_environment(home: Path, python: str, requirements: str, installer: Path
         *("--no-index", "--find-links", str(installer.parent), "--no-cache-dir", "--disable-pip-version-check"),
         *("--no-deps", "--only-binary", ":all:", "--require-hashes", "--requirement", str(listing)),
     )
+    os.sync()  # the mark must not outlive what it vouches for
     (venv / FINISHED).touch()
     return True
 
 
-def _write(path: Path, text: str, mode: int = 0o644) -> None:
+def write(path: Path, text: str, mode: int = 0o644) -> None:
     """``text`` as ``path``, whole or not at all; untouched where it is that already."""
     if path.is_file() and path.read_text() == text:
         return
     part = path.with_name(f".{path.name}.part")
-    part.write_text(text)
+    with part.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     part.chmod(mode)
     part.replace(path)
 

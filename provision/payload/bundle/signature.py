@@ -13,6 +13,8 @@ import hashlib
 import os
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,8 +41,13 @@ def allowed_signers(given: Path | None) -> Path:
     if given is not None:
         return _readable(given, "--allowed-signers")
     if named := _of_git():
-        return _readable(Path(named).expanduser(), "git's gpg.ssh.allowedSignersFile")
-    usual = Path("~/.ssh/allowed_signers").expanduser()
+        path = _at_home(named)
+        if not path.is_absolute():  # it would be looked for in the current folder, which may be the bundle's
+            raise Misused(
+                f"git's gpg.ssh.allowedSignersFile is {named}: whom to trust must be said by an absolute path"
+            )
+        return _readable(path, "git's gpg.ssh.allowedSignersFile")
+    usual = _at_home("~/.ssh/allowed_signers")
     if not usual.exists():
         raise Misused(
             f"nobody is trusted yet: {usual} is not there, git names no other file, and --allowed-signers was not given",
@@ -52,11 +59,9 @@ def allowed_signers(given: Path | None) -> Path:
 def check(data: bytes, armoured: bytes, signers: Path, identity: str | None = None) -> Signer:
     """Who signed ``data``. Raises ``Refused`` where it is nobody in ``signers`` (or not ``identity``), or not these bytes."""
     key_type, fingerprint = parse(armoured)
-    with tempfile.TemporaryDirectory(prefix="provision-signature-") as folder:
-        signature = Path(folder) / SIGNATURE_NAME
-        signature.write_bytes(armoured)
+    with _file(armoured) as signature:
         common = ("-s", str(signature), "-f", str(signers))
-        names = [identity] if identity else _principals(keygen("-Y", "find-principals", *common)[1])
+        names = [identity] if identity is not None else _principals(keygen("-Y", "find-principals", *common)[1])
         for name in names:
             status, said = keygen("-Y", "verify", "-n", NAMESPACE, "-I", name, *common, data=data)
             if status == 0:
@@ -65,7 +70,7 @@ def check(data: bytes, armoured: bytes, signers: Path, identity: str | None = No
         status, said = keygen("-Y", "check-novalidate", "-n", NAMESPACE, "-s", str(signature), data=data)
     if status != 0:
         raise Refused(f"{SIGNATURE_NAME}: it is no signature of this {NAME}: {shown(said)}")
-    who = f"for {shown(identity)}" if identity else "for anybody"
+    who = f"for {shown(identity) or repr(identity)}" if identity is not None else "for anybody"
     raise Refused(
         f"{SIGNATURE_NAME}: signed with the {key_type} key {fingerprint}, which {signers} does not list {who}"
     )
@@ -99,15 +104,29 @@ def keygen(*arguments: str, data: bytes = b"", seconds: float = _SECONDS) -> tup
             input=data,
             capture_output=True,
             timeout=seconds,
-            env={**os.environ, "LC_ALL": "C"},
+            env={**os.environ, **_asking(), "LC_ALL": "C"},
             check=False,
         )
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):  # PATH may name a folder that this user may not enter
         raise NotDone("ssh-keygen is not installed, and nothing else here checks a signature",
                       "apt-get install openssh-client") from None  # fmt: skip
+    except OSError as error:
+        raise NotDone(f"ssh-keygen did not run: {error.strerror}") from None
     except subprocess.TimeoutExpired:
         raise NotDone(f"ssh-keygen gave no answer in {seconds:.0f} s") from None
     return done.returncode, (done.stderr + done.stdout).decode(errors="replace").strip()
+
+
+def _asking() -> dict[str, str]:
+    """A passphrase is asked for on the terminal where there is one: with DISPLAY set and data on its standard input ssh-keygen
+    looks for a window to ask in, finds no program for one and takes that for a wrong answer (OpenSSH 9.2, 2026-11-25)."""
+    if "SSH_ASKPASS" in os.environ:
+        return {}
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY))
+    except OSError:
+        return {}
+    return {"SSH_ASKPASS_REQUIRE": "never"}
 
 
 def _principals(said: str) -> list[str]:
@@ -118,9 +137,36 @@ def _of_git() -> str:
     command = ["git", "config", "--global", "--get", "gpg.ssh.allowedSignersFile"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
-    except (FileNotFoundError, subprocess.TimeoutExpired):
+    except (FileNotFoundError, PermissionError):  # no git here: it names nobody
         return ""
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NotDone(f"git did not say whom to trust: {error}", "--allowed-signers FILE says it, too") from None
+    if done.returncode not in (0, 1):  # 1: it has no such setting. Else another list would decide than the user's
+        raise Misused(
+            f"git cannot say whom to trust: {shown(done.stderr.strip())}", "--allowed-signers FILE says it, too"
+        )
     return done.stdout.strip()
+
+
+def _at_home(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # neither HOME nor a row in passwd
+        raise Misused(f"{path}: this user has no home folder", "--allowed-signers FILE says whom to trust") from None
+
+
+@contextmanager
+def _file(data: bytes) -> Iterator[Path]:
+    """``data`` as a file that ssh-keygen can open by its name."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="provision-signature-") as folder:
+            path = Path(folder) / SIGNATURE_NAME
+            path.write_bytes(data)
+            yield path
+    except OSError as error:
+        raise NotDone(
+            f"the signature needs a temporary folder to be checked: {error.strerror or error}", "df -h /tmp"
+        ) from None
 
 
 def _readable(path: Path, what: str) -> Path:

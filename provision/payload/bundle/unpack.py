@@ -72,7 +72,7 @@ def _folder(destination: Path, verified: Verified) -> Iterator[Path]:
     """A new folder beside ``destination``, gone at the end unless it was renamed."""
     parent = destination.parent
     try:
-        _sweep(destination)
+        sweep(destination)
         free_bytes = shutil.disk_usage(parent).free
         needed = verified.manifest.unpacked_bytes + _SPARE_BYTES
         if free_bytes < needed:
@@ -94,7 +94,7 @@ def _folder(destination: Path, verified: Verified) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _sweep(destination: Path) -> None:
+def sweep(destination: Path) -> None:
     """Remove what runs that were killed left; one that is at work holds its folder locked."""
     for left in destination.parent.glob(f".{destination.name}.*{_PART}"):
         with contextlib.suppress(BlockingIOError, FileNotFoundError, NotADirectoryError):
