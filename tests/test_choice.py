@@ -94,6 +94,19 @@ def test_the_chain_of_reasons() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("cards", "need"),
+    [
+        ("3.7", "sm_37 needs a torch built with CUDA 11.6 to 11.8"),
+        ("6.1", "sm_61 needs a torch built with CUDA 11.6 to 12.6"),
+        ("9.0", "sm_90 needs a torch built with CUDA 11.8 or newer"),
+        ("3.0", "no torch wheel has code for sm_30"),
+    ],
+)
+def test_a_generation_that_newer_builds_left_out_has_an_upper_bound(cards: str, need: str) -> None:
+    assert need in Cuda.desire(machine(cards, "580.82.07"), spec.Spec()).reasons
+
+
 def test_where_the_lock_keeps_an_older_torch_it_says_why() -> None:
     reasons = Cuda.desire(machine("9.0", "580.82.07"), spec.Spec()).reasons
     newest = max(

@@ -236,10 +236,13 @@ def _driver(machine: Machine) -> Question:
 
 
 def _need(capability: str) -> str:
-    """What torch a card asks for, from the table of compiled code."""
-    least = min((wheel.cuda for wheel in builds.covering(capability)), key=numbers, default="")
+    """What torch a card asks for, from the table of compiled code. Newer builds leave old generations out."""
     name = sm(capability)
-    return f"{name} needs a torch built with CUDA {least} or newer" if least else f"no torch wheel has code for {name}"
+    fitting = sorted({wheel.cuda for wheel in builds.covering(capability)}, key=numbers)
+    if not fitting:
+        return f"no torch wheel has code for {name}"
+    left_out = older(fitting[-1], max((wheel.cuda for wheel in tables.wheels()), key=numbers))
+    return f"{name} needs a torch built with CUDA {fitting[0]} {f'to {fitting[-1]}' if left_out else 'or newer'}"
 
 
 def _gives(driver: str) -> str:
