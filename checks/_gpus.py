@@ -15,6 +15,7 @@ from provision.facts.kernel_events import KernelEvent
 from provision.facts.log import KernelLog
 
 R = TypeVar("R")
+ANSWERS = "driver that answers"  # to NVML, without a kernel module that is visible: it is the host's, on WSL2 Windows's
 
 
 def readable(gpus: Iterable[R], fields: str, nothing: str) -> Iterator[R]:
@@ -91,6 +92,26 @@ def to_come(driver: NvidiaDriver, libraries: DriverLibraries | Absent | Missing)
     """
     known = libraries.version if isinstance(libraries, DriverLibraries) else None
     return known if known is not None and older(driver.version, known) else driver.version
+
+
+def driver_here(
+    driver: NvidiaDriver | Absent | Missing,
+    libraries: DriverLibraries | Absent | Missing,
+    gpus: Gpus | Absent | Missing,
+) -> tuple[str, str, str]:
+    """Which driver there is, in words; its version; and the version that counts, as it does for the plan.
+
+    Where no kernel module is visible, the one that NVML answered, else that of the library. Raises why none is known.
+    """
+    if isinstance(driver, NvidiaDriver):
+        return "loaded driver", driver.version, to_come(driver, libraries)
+    answered = gpus.driver_version if isinstance(gpus, Gpus) else ""
+    library = (libraries.version if isinstance(libraries, DriverLibraries) else None) or ""
+    if not answered and not library:
+        raise driver
+    if not answered:
+        return "installed driver", library, library
+    return ANSWERS, answered, library if library and older(answered, library) else answered
 
 
 def not_loaded_yet(driver: NvidiaDriver, version: str) -> NotApplicable:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from provision.catalog.version import older
 from provision.check import ERROR, Finding, NotApplicable, check
-from provision.checks._gpus import not_loaded_yet, to_come
+from provision.checks._gpus import ANSWERS, driver_here, not_loaded_yet, to_come
 from provision.checks._pasted import MaybeStated
 from provision.checks._words import counted, listed
 from provision.fact import Absent, Missing
@@ -152,31 +152,42 @@ def driver_does_not_answer(driver: NvidiaDriver, gpus: Gpus | Absent | Missing) 
 
 @check("CUD005", ERROR, cause="driver-too-old-for-cuda")
 def driver_too_old_for_plan(
-    driver: NvidiaDriver, plan: Cuda, libraries: DriverLibraries | Absent | Missing
+    driver: NvidiaDriver | Absent | Missing,
+    plan: Cuda,
+    libraries: DriverLibraries | Absent | Missing,
+    gpus: Gpus | Absent | Missing,
 ) -> Iterator[Finding]:
     """The NVIDIA driver is older than the planned CUDA needs.
 
     Each CUDA major has an oldest driver below which no program starts ("The NVIDIA driver on your system is too old",
     CUDA error 35). Inside one major an older driver is no error: the same major's programs run on every driver from
     that floor up, whatever nvidia-smi's header says. Never does a version mismatch show as "out of memory". Where
-    the driver runs no lock for these cards, the plan is for the CPU until a newer one is there.
+    the driver runs no lock for these cards, the plan is for the CPU until a newer one is there. Where no kernel module is
+    visible (WSL2), the version that NVML answers counts, or that of the library.
 
     ## Fix
-    Install a newer driver, or plan for the older CUDA. On data-centre cards the cuda-compat package is a third way.
+    Install a newer driver, or plan for the older CUDA. On data-centre cards the cuda-compat package is a third way. On
+    WSL2 the driver is Windows's: a Linux one installed beside it hides it.
 
     ## Proof
     CUD-P4: a matrix product and a convolution on the GPU agree with the CPU.
     """
     if plan.minimum_driver is None:
         raise NotApplicable("the plan runs on the CPU")
-    if older(version := to_come(driver, libraries), plan.minimum_driver):
+    which, have, version = driver_here(driver, libraries, gpus)
+    if older(version, plan.minimum_driver):
+        here = "apt-cache policy nvidia-driver"
         yield Finding(
-            f"the loaded driver is {driver.version}; {plan.wanted or plan.accelerator} needs {plan.minimum_driver} or newer",
-            measured={"driver": driver.version},
+            f"the {which} is {have}; {plan.wanted or plan.accelerator} needs {plan.minimum_driver} or newer",
+            measured={"driver": have},
             needed={"driver": plan.minimum_driver},
-            fix=("apt-cache policy nvidia-driver", *plan.way_out, 'or write accelerator = "cpu" into provision.toml'),
+            fix=(
+                "install a newer driver on the host   # on WSL2: in Windows" if which == ANSWERS else here,
+                *plan.way_out,
+                'or write accelerator = "cpu" into provision.toml',
+            ),
         )
-    elif older(driver.version, plan.minimum_driver):
+    elif isinstance(driver, NvidiaDriver) and older(driver.version, plan.minimum_driver):
         raise not_loaded_yet(driver, version)
 
 

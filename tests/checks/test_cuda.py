@@ -155,6 +155,47 @@ def test_cud005_finds_the_driver_that_is_too_old_for_every_lock(a: Any, run_chec
     assert "install it" in finding.fix
 
 
+NO_MODULE = Absent("no NVIDIA kernel module is loaded")
+
+
+@pytest.mark.parametrize(
+    ("module", "library", "answering", "found"),
+    [
+        (NO_MODULE, None, "525.60.12", ["the driver that answers is 525.60.12; cu128 needs 525.60.13 or newer"]),
+        (NO_MODULE, None, "525.60.13", []),
+        (
+            Missing("no answer"),
+            None,
+            "525.60.12",
+            ["the driver that answers is 525.60.12; cu128 needs 525.60.13 or newer"],
+        ),
+        (NO_MODULE, "525.60.11", "525.60.10", ["the driver that answers is 525.60.10; cu128 needs 525.60.13 or newer"]),
+        (NO_MODULE, "525.60.12", None, ["the installed driver is 525.60.12; cu128 needs 525.60.13 or newer"]),
+        (NO_MODULE, "525.60.13", "525.60.12", []),  # the plan counts the newer one too
+    ],
+)
+def test_cud005_judges_a_driver_whose_module_is_not_visible(
+    a: Any, run_check: Any, module: Any, library: str | None, answering: str | None, found: list[str]
+) -> None:
+    """WSL2: the driver is Windows's, and no Linux kernel module shows it; NVML answers for it all the same."""
+    waits = a(Cuda, accelerator="cpu", device="cpu", wanted="cu128", minimum_driver="525.60.13", way_out=("do it",))
+    gpus = Missing("no answer") if answering is None else a(Gpus, driver_version=answering)
+    here = {NvidiaDriver: module, Gpus: gpus, DriverLibraries: a(DriverLibraries, version=library)}
+    result = run_check("CUD005", waits, here)
+    assert result.outcome == ("found" if found else "ok"), result.reason
+    assert [finding.message for finding in result.findings] == found
+    for finding in result.findings:
+        assert finding.fix[1] == "do it"
+        assert ("Windows" in finding.fix[0], "apt-cache" in finding.fix[0]) == (bool(answering), not answering)
+
+
+@pytest.mark.parametrize(("module", "outcome"), [(NO_MODULE, "skipped"), (Missing("permission denied"), "unknown")])
+def test_cud005_says_why_no_driver_is_known(a: Any, run_check: Any, module: Any, outcome: str) -> None:
+    here = {NvidiaDriver: module, Gpus: Absent("no GPU"), DriverLibraries: Absent("none")}
+    result = run_check("CUD005", here)
+    assert (result.outcome, result.reason) == (outcome, module.reason)
+
+
 @pytest.mark.parametrize(
     ("way_out", "wanted", "said"),
     [

@@ -77,6 +77,15 @@ def test_the_gpu_machines_plan_and_files_are_as_kept() -> None:
     assert kept == record.rendered(record.GPU)
 
 
+@pytest.mark.parametrize(("version", "found"), [("471.41", True), ("525.60.12", True), ("525.60.13", False)])
+def test_on_wsl2_a_driver_too_old_for_every_lock_is_found_until_it_is_replaced(version: str, found: bool) -> None:
+    """No module shows the driver there: the container is for the CPU, and that must not look well."""
+    text = (HERE / "wsl2.json").read_text().replace("580.82.07", version)
+    seen = road.diagnose(road.parse_snapshot(text.encode(), "wsl2.json"), spec.Spec())
+    assert (road.plan_of(seen).cuda.device == "cpu") is found
+    assert ("CUD005" in {r.code for r in seen.results if r.outcome == "found"}) is found
+
+
 def test_a_broken_driver_is_found_by_its_cause_and_the_plan_stays_the_gpus() -> None:
     """What is right for a machine does not depend on whether its driver works today; the reasons tell what was known."""
     broken = json.loads((record.EXPECTED / "gpu-driver-mismatch.json").read_text())
