@@ -117,7 +117,7 @@ def plan(ctx: click.Context, spec_path: Path | None, facts_path: str | None, as_
     made = road.plan_of(seen)
     run = road.start_run(seen, spec, "plan")
     out.emit(codec.dumps(made) if as_json else text.plan(made, run.path))
-    ctx.exit(1 if made.way_out else 0)
+    ctx.exit(0 if made.has_locks else 1)
 
 
 @click.group()

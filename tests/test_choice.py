@@ -30,6 +30,7 @@ from tests.test_plan import CARD, NvidiaCards, applied
 from tests.test_plan import machine as bare
 
 HERE = Path(__file__).parent
+REAL_LOCKS = locks.known()
 PAIRS = [(lock.name, name, held) for lock in locks.known() for name, held in lock.packages.items() if held]
 
 
@@ -335,6 +336,83 @@ def test_where_no_lock_serves_the_nearest_way_out_is_named(
     assert (found.lock, found.lock_sha256) == ("", "")
     assert why in found.reasons
     assert found.way_out[0].startswith(way)
+
+
+@pytest.mark.parametrize(
+    ("cards", "driver", "precision", "engine", "accelerator", "way_out"),
+    [
+        (
+            *("9.0", "580.82.07", "bnb-nf4", "sglang", "auto"),
+            'engine = "vllm" in [model] of provision.toml, and a checkpoint in 16 bit instead of bnb-nf4: '
+            "serve-cu130-py312 runs it",
+        ),
+        (
+            *("9.0", "580.82.07", "bnb-nf4", "vllm==0.33.0", "auto"),
+            'engine = "vllm" in [model] of provision.toml, and a checkpoint in 16 bit instead of bnb-nf4: '
+            "serve-cu130-py312 runs it",
+        ),
+        (
+            *("9.0", "580.82.07", "bnb-nf4", "sglang", "cu126"),
+            'engine = "vllm" in [model] of provision.toml, and a checkpoint in 16 bit instead of bnb-nf4, and '
+            'accelerator = "auto" in provision.toml: serve-cu130-py312 runs it',
+        ),
+        (
+            *("9.0", "470.256.02", "none", "sglang", "auto"),
+            'engine = "vllm" in [model] of provision.toml, and then: install driver 525.60.13 or newer: 470.256.02 runs none '
+            "of the locks for these cards",
+        ),
+    ],
+)
+def test_where_no_one_change_helps_several_together_are_the_way_out(
+    cards: str, driver: str, precision: str, engine: str, accelerator: str, way_out: str
+) -> None:
+    found = served(cards, driver, precision, engine=engine, accelerator=accelerator)
+    assert (found.lock, found.way_out) == ("", (way_out,))
+
+
+def test_where_nothing_that_was_tried_helps_a_variant_is_the_way_out(monkeypatch: Any) -> None:
+    monkeypatch.setattr(locks, "known", lambda: tuple(one for one in REAL_LOCKS if one.purpose == "smoke"))
+    found = served("9.0", "580.82.07")
+    assert (found.lock, found.way_out) == (
+        "",
+        ("add a variant that serves with vllm to provision/catalog/variants.toml, then provision lock",),
+    )
+
+
+FEW = (("3.7", "7.0", "7.0+12.0", "10.0", ""), ("470.256.02", ""))
+WHOLE = (choice_matrix.SERVED, choice_matrix.DRIVERS)
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "machines"), [("auto", WHOLE), *((one, FEW) for one in ("auto", "cpu", "cu126"))]
+)
+def test_no_lock_for_serving_is_never_without_a_way_out(
+    accelerator: str, machines: tuple[tuple[str, ...], ...]
+) -> None:
+    lacking = 0
+    precisions = (*choice_matrix.PRECISIONS, "")
+    for cards, driver, engine, precision in itertools.product(*machines, choice_matrix.ENGINES, precisions):
+        found = served(cards, driver, precision, engine=engine, accelerator=accelerator)
+        assert bool(found.lock) is not bool(found.way_out), (cards, driver, engine, precision, found)
+        lacking += not found.lock
+    assert lacking > 100
+
+
+def test_a_plan_without_a_lock_for_serving_ends_with_1_and_names_the_way_out(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "provision.toml").write_text(
+        '[model]\nname = "Qwen/Qwen2.5-7B-Instruct"\nquantization = "bnb-nf4"\nengine = "sglang"\n'
+    )
+    done = CliRunner().invoke(main, ["plan", "--facts", str(HERE / "machines/gpu-h100.json")])
+    assert done.exit_code == 1, done.output
+    assert 'way out      engine = "vllm" in [model] of provision.toml, and a checkpoint in 16 bit' in done.output
+
+
+def test_no_lock_for_serving_is_said_also_where_no_way_out_is_known() -> None:
+    made = plan.make(whole(CASES["a card that is served"]), spec.Spec(model=spec.ModelSpec(name="Qwen3-8B")))
+    assert made.has_locks and made.dependencies.serving is not None
+    lost = dataclasses.replace(made.dependencies.serving, lock="", way_out=())
+    assert not dataclasses.replace(made, dependencies=dataclasses.replace(made.dependencies, serving=lost)).has_locks
 
 
 def test_the_cpu_is_served_by_transformers_unless_a_release_of_vllm_is_wished() -> None:

@@ -65,6 +65,12 @@ class Plan:
         return tuple(dict.fromkeys((*self.cuda.way_out, *(serving.way_out if serving else ()))))
 
     @property
+    def has_locks(self) -> bool:
+        """Whether what is to run has a lock that can work: the smoke test on the cards, and the model to be served."""
+        serving = self.dependencies.serving
+        return not self.cuda.way_out and (serving is None or bool(serving.lock))
+
+    @property
     def digest(self) -> str:
         """The plan's identity: what consent is bound to."""
         return codec.digest(self)

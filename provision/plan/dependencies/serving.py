@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import itertools
 import re
 from pathlib import Path
 
@@ -56,6 +57,8 @@ def desire(snapshot: Snapshot, spec: Spec, precision: str, lockfiles: Path) -> S
     choice = _choose(asked, engine, version, precision)
     lock = choice.lock
     way_out = () if lock else (*_instead(asked, engine, version, precision), *choice.way_out)
+    if not lock and not way_out:
+        way_out = _together(asked, engine, version, precision)
     return ServingLock(
         lock=lock.name if lock else "",
         lock_sha256=hashlib.sha256((lockfiles / f"{lock.name}.txt").read_bytes()).hexdigest() if lock else "",
@@ -153,17 +156,50 @@ def _instead(asked: _Asked, engine: str, version: str, precision: str) -> tuple[
     """What in provision.toml alone would give a lock that works: one change each, tried by the same chain."""
     ways = []
     if version and (found := _choose(asked, engine, "", precision).lock):
-        ways.append(f'engine = "{engine}" in [model] of provision.toml: {found.name} holds {found.packages[engine]}')
+        ways.append(f"{_named(engine)}: {found.name} holds {found.packages[engine]}")
     for other in (each for each in _OTHERS if each != precision):
         if found := _choose(asked, engine, version, other).lock:
-            kind = "16 bit" if other == "none" else other
-            ways.append(f"a checkpoint in {kind} instead of {precision}: {found.name} runs it")
+            ways.append(f"{_checkpoint(other, precision)}: {found.name} runs it")
             break
     for other in (each for each in ENGINES if each != engine):
         if found := _choose(asked, other, "", precision).lock:
-            ways.append(f'engine = "{other}" in [model] of provision.toml: {found.name} holds {found.packages[other]}')
-    if asked.spec.accelerator not in ("auto", "cpu"):
-        free = dataclasses.replace(asked, spec=dataclasses.replace(asked.spec, accelerator="auto"))
-        if found := _choose(free, engine, version, precision).lock:
-            ways.append(f'accelerator = "{found.accelerator}" or "auto" in provision.toml: {found.name}')
+            ways.append(f"{_named(other)}: {found.name} holds {found.packages[other]}")
+    named = asked.spec.accelerator not in ("auto", "cpu")
+    if named and (found := _choose(_free(asked), engine, version, precision).lock):
+        ways.append(f'accelerator = "{found.accelerator}" or "auto" in provision.toml: {found.name}')
     return tuple(ways)
+
+
+def _together(asked: _Asked, engine: str, version: str, precision: str) -> tuple[str, ...]:
+    """The fewest changes that give a lock together, where no single one does and the chain names no way of its own.
+
+    Where none do, the fewest that leave what the chain knows a way out of (a driver, a card). A change without words is none.
+    """
+    engines = [("", engine, version), *([(_named(engine), engine, "")] if version else [])]
+    engines += [(_named(other), other, "") for other in ENGINES if other != engine]
+    precisions = [("", precision), *((_checkpoint(other, precision), other) for other in _OTHERS if other != precision)]
+    builds = [("", asked)]
+    if asked.spec.accelerator not in ("auto", "cpu"):
+        builds.append(('accelerator = "auto" in provision.toml', _free(asked)))
+    every = itertools.product(engines, precisions, builds)
+    then: tuple[str, ...] = ()
+    for one, other, third in sorted(every, key=lambda each: sum(bool(change[0]) for change in each)):
+        choice = _choose(third[1], one[1], one[2], other[1])
+        words = ", and ".join(filter(None, (one[0], other[0], third[0])))
+        if choice.lock:
+            return (f"{words}: {choice.lock.name} runs it",)
+        if choice.way_out and not then:
+            then = (f"{words}, and then: {choice.way_out[0]}",)
+    return then or (f"add a variant that serves with {engine} to provision/catalog/variants.toml, then provision lock",)
+
+
+def _named(engine: str) -> str:
+    return f'engine = "{engine}" in [model] of provision.toml'
+
+
+def _checkpoint(other: str, precision: str) -> str:
+    return f"a checkpoint in {'16 bit' if other == 'none' else other} instead of {precision or 'this one'}"
+
+
+def _free(asked: _Asked) -> _Asked:
+    return dataclasses.replace(asked, spec=dataclasses.replace(asked.spec, accelerator="auto"))
