@@ -13,6 +13,7 @@ from provision.facts.engines import ContainerEngines, EngineFound
 from provision.facts.environment import Environment
 from provision.facts.packages import PackageEnvironment, Packages
 from provision.facts.units import Unit, Units
+from provision.plan import Cuda, Dependencies, ServingLock
 
 
 def engines(a: Any, *kinds: str, running: bool = True) -> ContainerEngines:
@@ -293,3 +294,32 @@ def test_dep014_counts_the_others(a: Any, messages: Any) -> None:
     other = environment(a, "numpy==1", "torch==1", prefix="/usr", kind="system")
     said = messages("DEP014", a(Packages, environments=(other, user)))
     assert said == ["/root/.local comes before /usr: numpy 2 instead of 1, and 1 more"]
+
+
+OUT = ("1 card", "serve-cu130-py312 is out: it holds vllm", "the image loads it")
+
+
+@pytest.mark.parametrize(
+    ("lock", "ways", "cards_ways", "outcome"),
+    [
+        ("serve-cu130-py312", (), (), "ok"),
+        ("", ('engine = "vllm"',), (), "found"),
+        ("", (), (), "found"),
+        ("", ("install a driver",), ("install a driver", "or by hand"), "skipped"),  # CUD005's
+        ("", ('engine = "vllm"', "install a driver"), ("install a driver",), "found"),
+    ],
+)
+def test_dep080_wants_a_lock_that_serves_the_model(
+    a: Any, run_check: Any, lock: str, ways: tuple[str, ...], cards_ways: tuple[str, ...], outcome: str
+) -> None:
+    serving = ServingLock(lock=lock, lock_sha256="", engine="sglang", precision="none", reasons=OUT, way_out=ways)
+    result = run_check("DEP080", a(Dependencies, serving=serving), a(Cuda, way_out=cards_ways))
+    assert result.outcome == outcome, result.reason
+    if outcome == "found":
+        (finding,) = result.findings
+        assert finding.message == "no lock serves the model with sglang: serve-cu130-py312 is out: it holds vllm"
+        assert finding.fix == ways
+
+
+def test_dep080_does_not_ask_for_a_lock_for_the_bundled_model(a: Any, run_check: Any) -> None:
+    assert run_check("DEP080", a(Dependencies, serving=None)).outcome == "skipped"

@@ -69,6 +69,8 @@ H100 = Path(__file__).parents[1] / "machines/gpu-h100.json"
         ("name = 'R1-Distill-Qwen-14B'\nusers = 8\ncontext = 8192", "MEM031", "ok"),
         ("name = 'Qwen3-8B'\ntp = 3", "MEM032", "found"),
         ("name = 'Qwen3-8B'\ntp = 2", "MEM033", "found"),
+        ("name = 'Qwen3-8B'", "DEP080", "ok"),
+        ("name = 'Qwen3-8B'\nengine = 'sglang'", "DEP080", "found"),
     ],
 )
 def test_a_planned_model_is_judged_before_it_is_downloaded(folder: Path, model: str, code: str, outcome: str) -> None:
