@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from provision import index
 from provision.errors import Refused
 from provision.facts import requirement
 from provision.record import record
@@ -80,7 +81,8 @@ def _requirements(said: str, origin: str) -> Iterator[Pinned]:
         wanted = re.split(rf"\s(?={'|'.join(_OPTIONS)})", line, maxsplit=1)[0].strip()
         found = _PIN.fullmatch(wanted)
         if found is None:
-            raise Refused(f"dependencies.lock: {origin}: line {number}: expected name==version, got {line[:60]!r}")
+            got = index.redact(line)[:60]  # in this order: cut first, what is left of a password looks like no address
+            raise Refused(f"dependencies.lock: {origin}: line {number}: expected name==version, got {got!r}")
         place = f"{origin}: line {number}"
         yield _pinned(place, found["name"], found["version"] or "", (found["marker"] or "").strip())
 

@@ -104,6 +104,16 @@ def test_what_is_no_lock_is_refused_with_its_line(tmp_path: Path, text: str, say
     assert says in refused.value.message
 
 
+@pytest.mark.parametrize("before", ["", "a" * 25 + " "])
+def test_a_password_in_a_line_is_not_told(tmp_path: Path, before: str) -> None:
+    """Nor the part of it that stands before the place where the line is cut."""
+    line = f"{before}git+https://me:s3cr3t-word-that-is-long@example.com/app.git"
+    with pytest.raises(Refused) as refused:
+        load(tmp_path, "requirements.txt", line + "\n")
+    assert "s3cr3t" not in refused.value.message
+    assert "git+https://****@example.com" in refused.value.message
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

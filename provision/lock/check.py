@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from provision.errors import UsageError
+from provision.index import redact
 from provision.lock import inputs, pylock, pylock_check, standing, text
 from provision.lock.text import Lock
 from provision.lock.variants import Variant
@@ -82,7 +83,7 @@ def _input_problems(variant: Variant, path: Path, input_text: str, lock: Lock, p
 
 def _line_problems(variant: Variant, path: Path, lock: Lock, input_text: str) -> Iterator[Problem]:
     for number, line in lock.strays:
-        yield _problem("no-pin", variant, path, number, f"expected name==version and hashes, got {line[:80]!r}")
+        yield _problem("no-pin", variant, path, number, f"expected name==version and hashes, got {redact(line)[:80]!r}")
     for pin in lock.pins:
         if not pin.sha256:
             yield _problem("no-hash", variant, path, pin.line, f"{pin.name} {pin.version} has no hash")
@@ -104,13 +105,13 @@ def _unmet(variant: Variant, path: Path, lock: Lock, input_text: str) -> Iterato
         try:
             wanted = Requirement(line)
         except InvalidRequirement:
-            yield _problem("unmet", variant, path.with_suffix(".in"), number, f"no requirement: {line[:80]!r}")
+            yield _problem("unmet", variant, path.with_suffix(".in"), number, f"no requirement: {redact(line)[:80]!r}")
             continue
         pin = locked.get(canonicalize_name(wanted.name))
         if pin is None:
-            yield _problem("unmet", variant, path, 0, f"{line} is asked for and not locked")
+            yield _problem("unmet", variant, path, 0, f"{redact(line)} is asked for and not locked")
         elif not wanted.specifier.contains(pin.version, prereleases=True):
-            yield _problem("unmet", variant, path, pin.line, f"{pin.name} {pin.version} does not meet {line}")
+            yield _problem("unmet", variant, path, pin.line, f"{pin.name} {pin.version} does not meet {redact(line)}")
 
 
 def _disagreements(variant: Variant, path: Path, lock: Lock, lockfiles: Path) -> Iterator[Problem]:

@@ -120,6 +120,26 @@ def test_a_line_that_is_no_pin(line: str, locks: Path) -> None:
     ]
 
 
+ADDRESS = "https://me:s3cr3t-word@h.test/lib.whl"
+
+
+def test_a_password_in_a_line_is_not_told(locks: Path) -> None:
+    """Of a lock and of an input; nor the part of it that stands before the place where the line is cut."""
+    for name, line in (
+        ("second.txt", f"lib @ {ADDRESS}"),
+        ("second.txt", f"{'x' * 60} {ADDRESS}"),
+        ("second.in", f"other @ {ADDRESS}"),
+        ("second.in", f"no requirement {ADDRESS}"),
+        ("second.in", f"{'x' * 60} {ADDRESS}"),
+    ):
+        whole = (locks / name).read_text()
+        (locks / name).write_text(f"{whole}{line}\n")
+        found = [message for _, message in check(SECOND, locks)]
+        (locks / name).write_text(whole)
+        assert "https://****@" in "".join(found)
+        assert "s3cr" not in "".join(found)
+
+
 def test_a_package_that_does_not_belong(locks: Path, wheels: Path) -> None:
     edit(locks / "base.txt", "lib==1.1", "nvidia-cublas==13.0")
     assert check_txt(BASE, locks) == [
