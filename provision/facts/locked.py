@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from provision.fact import Absent, fact, probe
-from provision.facts.packages import environment_in_use, user_base
+from provision.facts.packages import environment_in_use, metadata_head, metadata_places, user_base
 from provision.facts.python import Pythons
 from provision.facts.reading import text
 from provision.facts.requirement import normal
@@ -45,7 +45,7 @@ def locked_environment(host: Host, pythons: Pythons) -> LockedEnvironment:
     """Names and versions of all packages that the environment can import, the user's own and inherited ones included.
 
     Sources: ``METADATA`` (Name, Version), ``INSTALLER`` and ``direct_url.json`` in every ``*.dist-info`` of its package
-    folders, ``pyvenv.cfg``; which environment: provision.toml, else the one in use.
+    folders, ``PKG-INFO`` in every ``*.egg-info`` (or that file itself), ``pyvenv.cfg``; which environment: provision.toml, else the one in use.
     """
     named = host.asked("environment")
     if not named:
@@ -58,7 +58,7 @@ def locked_environment(host: Host, pythons: Pythons) -> LockedEnvironment:
     minor = ".".join(python.split(".")[:2])
     found: list[InstalledPackage] = []
     for place, folder in _folders(host, prefix, minor, settings):
-        for path in host.glob(f"{folder}/*.dist-info"):
+        for path in metadata_places(host, folder):
             one = _package(host, path, place)
             if one is not None and all((one.name, one.place) != (f.name, f.place) for f in found):
                 found.append(one)
@@ -112,8 +112,7 @@ def _of(prefix: str, minor: str) -> list[str]:
 
 
 def _package(host: Host, folder: str, place: Place) -> InstalledPackage | None:
-    said = or_none(host.read, f"{folder}/METADATA") or ""
-    head = re.split(r"\r?\n\r?\n", said, maxsplit=1)[0]
+    head = metadata_head(host, folder)
     name = re.search(r"^Name: *(\S+)", head, re.MULTILINE)
     version = re.search(r"^Version: *(\S+)", head, re.MULTILINE)
     if name is None or version is None:  # what an interrupted installation left (DEP060): nothing can be imported by it

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from provision.fact import Absent, NotKnown, fact, probe
 from provision.facts import requirement
-from provision.facts.packages import PackageEnvironment, Packages
+from provision.facts.packages import PackageEnvironment, Packages, metadata_head, metadata_places
 from provision.facts.reading import text
 from provision.facts.system import System
 from provision.host import Host, or_none
@@ -58,7 +58,7 @@ def python_metadata(host: Host, packages: Packages, system: System) -> PythonMet
     """Which requirements of installed packages the installed versions do not meet, and what their wheels were made for.
 
     Sources: ``METADATA`` (core metadata: Requires-Dist, Requires-Python), ``WHEEL`` (Tag) and ``INSTALLER`` in every
-    ``*.dist-info`` of the package folders of ``Packages``.
+    ``*.dist-info`` of the package folders of ``Packages``, ``PKG-INFO`` in every ``*.egg-info`` (or that file itself).
     """
     chosen = packages.environments[:_ENVIRONMENTS]
     made = [_environment(host, one, _folders_of(one, packages), system.architecture) for one in chosen]
@@ -82,7 +82,7 @@ def _folders_of(environment: PackageEnvironment, packages: Packages) -> list[str
 class _Package:
     name: str
     version: str
-    folder: str  # of its metadata
+    folder: str  # of its metadata, or the file that it is
     head: str  # METADATA up to the description
 
 
@@ -91,8 +91,9 @@ def _environment(
 ) -> EnvironmentMetadata:
     found, doubled = [], []
     for folder in folders:
-        here = [_package(host, path) for path in host.glob(f"{folder}/*.dist-info")]
-        names = [one.name for one in here if one is not None]
+        here = [_package(host, path) for path in metadata_places(host, folder)]
+        # Of pip's own kind only: an *.egg-info beside one is nothing that an installation of pip's left behind.
+        names = [one.name for one in here if one is not None and one.folder.endswith(".dist-info")]
         doubled += sorted({name for name in names if names.count(name) > 1})
         found += [one for one in here if one is not None]
     versions = {one.name: one.version for one in reversed(found)}  # the first folder wins, as it does on sys.path
@@ -130,13 +131,10 @@ def _environment(
 
 
 def _package(host: Host, folder: str) -> _Package | None:
-    said = or_none(host.read, f"{folder}/METADATA", reasons=NotKnown)
-    if said is None:  # an empty folder that an interrupted installation left
-        return None
-    head = re.split(r"\r?\n\r?\n", said, maxsplit=1)[0]
+    head = or_none(lambda: metadata_head(host, folder), reasons=NotKnown) or ""
     name = re.search(r"^Name: *(\S+)", head, re.MULTILINE)
     version = re.search(r"^Version: *(\S+)", head, re.MULTILINE)
-    if name is None or version is None:
+    if name is None or version is None:  # also an empty folder that an interrupted installation left
         return None
     return _Package(name=requirement.normal(name[1]), version=version[1], folder=folder, head=head)
 

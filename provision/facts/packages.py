@@ -146,7 +146,7 @@ def _minor(folder: str) -> str:
 
 def _packages(host: Host, folder: str, own: bool) -> dict[str, str]:
     found = {}
-    for path in (*host.glob(f"{folder}/*.dist-info"), *host.glob(f"{folder}/*.egg-info")):
+    for path in metadata_places(host, folder):
         parts = re.fullmatch(r"(.+?)-(\d[^-]*)(?:-py3[^-]*)?\.(?:dist|egg)-info", posixpath.basename(path))
         if parts is None:
             continue
@@ -154,6 +154,25 @@ def _packages(host: Host, folder: str, own: bool) -> dict[str, str]:
         if (name in _NAMES or name.startswith(_FAMILIES)) and not (own and name in _OWN):
             found[name] = parts[2]
     return found if found.keys() - _COMPANIONS else {}
+
+
+def metadata_places(host: Host, folder: str) -> tuple[str, ...]:
+    """Where the packages of a folder say what they are; ``*.egg-info`` is a folder or one file, and Debian's own way."""
+    return (*host.glob(f"{folder}/*.dist-info"), *host.glob(f"{folder}/*.egg-info"))
+
+
+def metadata_head(host: Host, place: str) -> str:
+    """Core metadata up to the description; empty where there is none: what an interrupted installation left.
+
+    Raises ``Missing`` where it is closed to us.
+    """
+    if place.endswith(".dist-info"):
+        said = or_none(host.read, f"{place}/METADATA")
+    else:
+        said = or_none(host.read, f"{place}/PKG-INFO")
+        if said is None and not host.exists(f"{place}/."):
+            said = or_none(host.read, place)
+    return re.split(r"\r?\n\r?\n", said or "", maxsplit=1)[0]
 
 
 def _torch(host: Host, folder: str, version: str) -> TorchBuild:
