@@ -17,11 +17,9 @@ from provision.plan import Dependencies, Rollout
 from provision.spec import Spec
 
 _SHOWN = 4
-_SEEDS = (
-    "pip",
-    "setuptools",
-    "wheel",
-)  # what a Python and its environments bring along before anyone asks for a package
+# What a Python and its environments bring along before anyone asks for a package. pkg-resources 0.0.0: split off setuptools by
+# older Debian and Ubuntu, in every environment made there.
+_SEEDS = ("pip", "setuptools", "wheel", "pkg-resources")
 
 
 def _some(items: list[str]) -> str:
@@ -125,8 +123,8 @@ def environment_holds_more_than_its_lock(
     """A Python environment holds packages that its lock does not name.
 
     Nobody has resolved them together with the rest, nobody reviews or updates them, and the next environment made from the lock
-    lacks them. Passed over: pip, setuptools and wheel, what was installed from a folder of this machine (the project itself,
-    editable or not), what conda or the distribution installed, and what is inherited or the user's own.
+    lacks them. Passed over: pip, setuptools, wheel and pkg-resources, what was installed from a folder of this machine (the
+    project itself, editable or not), what conda or the distribution installed, and what is inherited or the user's own.
 
     ## Fix
     Put them into the lock's input and lock again, or take them away.

@@ -45,7 +45,8 @@ def locked_environment(host: Host, pythons: Pythons) -> LockedEnvironment:
     """Names and versions of all packages that the environment can import, the user's own and inherited ones included.
 
     Sources: ``METADATA`` (Name, Version), ``INSTALLER`` and ``direct_url.json`` in every ``*.dist-info`` of its package
-    folders, ``PKG-INFO`` in every ``*.egg-info`` (or that file itself), ``pyvenv.cfg``; which environment: provision.toml, else the one in use.
+    folders, ``PKG-INFO`` in every ``*.egg-info`` (or that file itself), ``pyvenv.cfg``; which environment: provision.toml,
+    else the one in use.
     """
     named = host.asked("environment")
     if not named:
@@ -122,9 +123,19 @@ def _package(host: Host, folder: str, place: Place) -> InstalledPackage | None:
         name=normal(name[1]),
         version=version[1],
         place=place,
-        installer=DISTRIBUTION if folder.startswith(f"{_SYSTEM}/") else installer,
+        installer=DISTRIBUTION if _is_the_distributions(folder, installer) else installer,
         local=_is_local(text(host, f"{folder}/direct_url.json")),
     )
+
+
+def _is_the_distributions(folder: str, installer: str) -> bool:
+    """Debian's own have a folder to themselves. RPM systems write ``rpm`` as the installer, and nothing into an *.egg-info.
+
+    On those pip installs below /usr/local.
+    """
+    if folder.startswith(f"{_SYSTEM}/"):
+        return True
+    return folder.startswith(("/usr/lib/", "/usr/lib64/")) and (installer == "rpm" or folder.endswith(".egg-info"))
 
 
 def _is_local(direct_url: str | None) -> bool:

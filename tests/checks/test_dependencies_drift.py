@@ -148,6 +148,7 @@ def test_dep070_and_dep071_facts_taken_for_another_spec_are_never_ok(
         (["a==1"], {}, ""),
         (["a==1", "b==1"], {}, "b 1"),
         (["a==1", "pip==24.0", "setuptools==80", "wheel==1"], {}, ""),
+        (["a==1", "pkg-resources==0.0.0"], {}, ""),  # Debian's own way of making an environment, once
         (["a==1", "b==1"], {"local": True}, ""),  # the project itself
         (["a==1", "b==1"], {"installer": "conda"}, ""),
         (["a==1", "b==1"], {"installer": "distribution"}, ""),
