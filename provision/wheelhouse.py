@@ -113,7 +113,9 @@ def _pins(lockfile: Path) -> tuple[Pin, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{lockfile}: the lock cannot be read: {error}", again) from None
     for number, line in lock.strays:
-        raise UsageError(f"{lockfile}:{number}: expected name==version and hashes, got {line[:80]!r}", again)
+        raise UsageError(
+            f"{lockfile}:{number}: expected name==version and hashes, got {index.redact(line)[:80]!r}", again
+        )
     for pin in lock.pins:
         if not pin.sha256:
             raise UsageError(f"{lockfile}:{pin.line}: {pin.name} {pin.version} has no hash", again)

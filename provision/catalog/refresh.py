@@ -25,7 +25,7 @@ from provision.errors import ChangeError
 from provision.files import write_all, write_whole
 from provision.lock import metadata
 from provision.lock.listing import PackageFile
-from provision.lock.pages import NotThere, Pages
+from provision.lock.pages import Pages
 from provision.progress import say
 from provision.record import record
 
@@ -225,12 +225,7 @@ def _with_metadata(pages: Pages, release: Release, kept: Path | None) -> Release
     if path is not None and path.is_file():
         text = path.read_text(encoding="utf-8")
     else:
-        try:
-            text = metadata.text(pages, wheel)
-        except NotThere:
-            raise ChangeError(
-                f"{wheel.filename} is listed by the index and not there", "provision catalog refresh"
-            ) from None
+        text = metadata.text(pages, wheel)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, text)

@@ -129,7 +129,7 @@ def beside_on_disk(variant: Variant, lockfiles: Path) -> dict[str, dict[str, str
         path = lockfiles / f"{other}.txt"
         if not path.is_file():
             raise UsageError(f"{path}: missing, and this lock must agree with it", f"provision lock {other}")
-        found[other] = {pin.name: pin.version for pin in text.parse(path.read_text()).pins}
+        found[other] = {pin.name: pin.version for pin in text.parse(text.read(path)).pins}
     return found
 
 
@@ -143,7 +143,7 @@ def question(
 ) -> Question:
     """The question for one variant, from its present lock and what may move. Raises ``UsageError`` where it makes no sense."""
     path = lockfiles / f"{variant.name}.txt"
-    before = text.parse(path.read_text()) if path.is_file() else Lock(pins=(), input_sha256="")
+    before = text.parse(text.read(path)) if path.is_file() else Lock(pins=(), input_sha256="")
     freed = freed_by(upgrade)
     if unknown := sorted(freed - {pin.name for pin in before.pins}):
         raise UsageError(f"{variant.name} holds no {', '.join(unknown)}", f"provision lock {variant.name} --upgrade")

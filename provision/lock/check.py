@@ -52,15 +52,15 @@ def check_lock(variant: Variant, *, lockfiles: Path, pyproject: Path) -> tuple[P
     missing = [path for path in paths if not path.is_file()]
     if missing:
         return tuple(_problem("missing", variant, path, 0, "there is no such file") for path in missing)
-    input_text = paths[0].read_text()
-    lock = text.parse(paths[1].read_text())
+    input_text = text.read(paths[0])
+    lock = text.parse(text.read(paths[1]))
     return (
         *_input_problems(variant, paths[0], input_text, lock, pyproject),
         *sorted(_line_problems(variant, paths[1], lock, input_text), key=lambda problem: problem.line),
         *_disagreements(variant, paths[1], lock, lockfiles),
         *(
             _problem(kind, variant, paths[2], line, message)
-            for kind, line, message in pylock_check.problems(variant, paths[1].read_text(), paths[2].read_text())
+            for kind, line, message in pylock_check.problems(variant, text.read(paths[1]), text.read(paths[2]))
         ),
         *_needless(variant, paths[1], lock, lockfiles),
     )
@@ -120,7 +120,7 @@ def _disagreements(variant: Variant, path: Path, lock: Lock, lockfiles: Path) ->
         if not beside.is_file():
             yield _problem("missing", variant, beside, 0, f"{variant.name} must agree with it")
             continue
-        versions = {pin.name: pin.version for pin in text.parse(beside.read_text()).pins}
+        versions = {pin.name: pin.version for pin in text.parse(text.read(beside)).pins}
         for pin in lock.pins:
             if versions.get(pin.name, pin.version) != pin.version:
                 message = f"{pin.name} {pin.version} here, {versions[pin.name]} in {other}.txt"

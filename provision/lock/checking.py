@@ -95,7 +95,7 @@ def audit(variants: tuple[Variant, ...], *, lockfiles: Path, offline: bool, stri
         return f"{unasked} (no-index is set)\n", 0
     say("asking pip-audit, which asks for one package after the other")
     files = ((variant.name, lockfiles / f"{variant.name}.txt") for variant in variants)
-    seen = auditing.audit({name: text.parse(path.read_text()) for name, path in files if path.is_file()}, settings)
+    seen = auditing.audit({name: text.parse(text.read(path)) for name, path in files if path.is_file()}, settings)
     lines = []
     for each in seen.vulnerabilities:
         fix = f"fixed in {', '.join(each.fixed_in)}" if each.fixed_in else "no version is named that fixes it"

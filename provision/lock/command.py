@@ -119,7 +119,7 @@ def _freed(
     unknown = set(wanted)
     for variant in chosen:
         path = lockfiles / f"{variant.name}.txt"
-        pins = text.parse(path.read_text()).pins if path.is_file() else ()
+        pins = text.parse(text.read(path)).pins if path.is_file() else ()
         if here := tuple(sorted(wanted & {pin.name for pin in pins})):
             held[variant.name] = here
             unknown -= set(here)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.message import Message
@@ -15,11 +16,13 @@ from email.parser import HeaderParser
 from typing import TYPE_CHECKING, Any
 
 from provision.errors import ChangeError
+from provision.lock import listing
 
 if TYPE_CHECKING:
     from provision.lock.listing import PackageFile
     from provision.lock.pages import Pages
 
+_NEXT = "run it again; PIP_INDEX_URL and PIP_FIND_LINKS name another way to the packages"
 _BLOCK_BYTES = 1 << 18  # one request brings the table of contents of most wheels, and often METADATA with it
 
 
@@ -35,17 +38,23 @@ def parse(text: str) -> Message:
 
 def text(pages: Pages, wheel: PackageFile) -> str:
     """METADATA as it stands in the wheel. Raises as ``of`` does."""
-    if wheel.has_metadata:
-        with pages.open(f"{wheel.address}.metadata") as body:
-            return body.read().decode("utf-8", "replace")
+    from http.client import HTTPException
+
+    from provision.lock.pages import NotThere
+
     try:
+        if wheel.has_metadata:
+            with pages.open(f"{wheel.address}.metadata") as body:
+                return body.read().decode("utf-8", "replace")
         with _opened(pages, wheel) as file, zipfile.ZipFile(file) as archive:
             (name,) = (n for n in archive.namelist() if n.endswith(".dist-info/METADATA") and n.count("/") == 1)
             return archive.read(name).decode("utf-8", "replace")
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
-        raise ChangeError(
-            f"{wheel.filename}: its METADATA cannot be read: {error}", "provision catalog refresh"
-        ) from None
+    except NotThere:
+        what = "its METADATA" if wheel.has_metadata else "it"
+        raise ChangeError(f"{wheel.filename}: an index lists {what}, which is not there", _NEXT) from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, HTTPException) as error:
+        what = listing.one_line(pages.settings.redact(str(error) or type(error).__name__))
+        raise ChangeError(f"{wheel.filename}: its METADATA cannot be read: {what}", _NEXT) from None
 
 
 @contextmanager

@@ -287,6 +287,8 @@ def _on_disk(place: str, wanted: Wanted, pages: Pages, cache: PageCache) -> Page
         return Unread(reason=error.message)
     except OSError as error:
         return Unread(reason=f"cannot be read: {error.strerror or error}")
+    except ValueError as error:
+        return Unread(reason=f"names an address that is none: {listing.one_line(str(error))}")
 
 
 def _no_such(path: Path) -> Unread:

@@ -122,10 +122,19 @@ class Pages:
 
     def _digest(self, wheel: PackageFile) -> str:
         path = _path(wheel.address)
-        with self.open(wheel.address) if path is None else path.open("rb") as body:
-            digest = hashlib.sha256()
-            while chunk := cast("BinaryIO", body).read(_CHUNK_BYTES):
-                digest.update(chunk)
+        digest = hashlib.sha256()
+        try:
+            with self.open(wheel.address) if path is None else path.open("rb") as body:
+                while chunk := cast("BinaryIO", body).read(_CHUNK_BYTES):
+                    digest.update(chunk)
+                # http.client says nothing where a read of so many bytes meets the end too early.
+                if missing := getattr(body, "length", None):
+                    raise ConnectionError(f"it broke off, {missing} bytes too early")
+        except NotThere:
+            raise ChangeError(f"{wheel.filename} is listed by an index and not there", _NEXT) from None
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            what = listing.one_line(self.settings.redact(str(error)))
+            raise ChangeError(f"{wheel.filename} cannot be read, and its page names no hash: {what}", _NEXT) from None
         return digest.hexdigest()
 
     def _from_disk(self, path: Path) -> tuple[PackageFile, ...]:
@@ -137,6 +146,8 @@ class Pages:
             files = sorted(each for each in path.iterdir() if each.is_file()) if path.is_dir() else []
         except OSError as error:
             raise ChangeError(f"the package folder {path} cannot be read: {error.strerror}", _NEXT) from None
+        except ValueError as error:  # no UTF-8, or an address that is none
+            raise ChangeError(f"{page} is no package page: {listing.one_line(str(error))}", _NEXT) from None
         return tuple(
             PackageFile(filename=each.name, address=each.as_uri(), sha256="", size_bytes=each.stat().st_size)
             for each in files
@@ -186,7 +197,7 @@ class Pages:
                     raise NotThere from None
                 if error.code not in _PASSING or attempt == _ATTEMPTS:
                     raise self._silent(address, f"answered {error.code} {error.reason}") from None
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, http.client.HTTPException) as error:
                 reason = error.reason if isinstance(error, urllib.error.URLError) else error
                 passing = isinstance(reason, socket.gaierror) and reason.errno == socket.EAI_AGAIN
                 if not passing or attempt == _ATTEMPTS:

@@ -44,9 +44,7 @@ def _texts(among: Iterable[Variant], lockfiles: Path) -> tuple[tuple[Variant, st
         paths = lockfiles / f"{each.name}.in", lockfiles / pylock.filename(each.name)
         beside = [lockfiles / f"{other}.txt" for other in each.agree_with]
         if all(path.is_file() for path in (*paths, *beside)):
-            found.append(
-                (each, paths[0].read_text(), paths[1].read_text(), "".join(path.read_text() for path in beside))
-            )
+            found.append((each, text.read(paths[0]), text.read(paths[1]), "".join(text.read(path) for path in beside)))
     return tuple(found)
 
 

@@ -10,7 +10,9 @@ import functools
 import hashlib
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
+from provision.errors import UsageError
 from provision.record import record
 
 _PIN = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?P<sign>===?)(?P<version>[A-Za-z0-9.!+_-]+)")
@@ -41,6 +43,18 @@ class Lock:
     pins: tuple[Pin, ...]
     input_sha256: str
     strays: tuple[tuple[int, str], ...] = ()
+
+
+def read(path: Path) -> str:
+    """The text of a file beside a lock, or of the lock. Raises ``UsageError`` where it cannot be read as text."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UsageError(
+            f"{path}: it is no UTF-8 text", "restore it from git, or remove it and run `provision lock`"
+        ) from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 def digest(text: str) -> str:

@@ -131,9 +131,11 @@ def _requirements(variant: Variant, pyproject: Path) -> tuple[Requirement, ...]:
 
 def _names(path: Path) -> dict[str, frozenset[str]]:
     """By package, the locked wheels' names, which only the lock's PEP 751 form holds; the files' own check reads it too."""
+    if not path.is_file():
+        return {}
     try:
-        packages = pylock.parse(path.read_text()).packages
-    except (FileNotFoundError, pylock.NotPylock):
+        packages = pylock.parse(text.read(path)).packages
+    except pylock.NotPylock:
         return {}
     return {each.name: frozenset(wheel.filename for wheel in each.wheels) for each in packages}
 
@@ -240,7 +242,7 @@ def _normal(name: str) -> str:
 
 def _lock(variant: Variant, lockfiles: Path) -> text.Lock:
     path = lockfiles / f"{variant.name}.txt"
-    return text.parse(path.read_text()) if path.is_file() else text.Lock(pins=(), input_sha256="")
+    return text.parse(text.read(path)) if path.is_file() else text.Lock(pins=(), input_sha256="")
 
 
 def _problem(kind: Kind, variant: Variant, path: Path, pin: Pin, message: str, next_command: str) -> Problem:

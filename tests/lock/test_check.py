@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from provision.cli import main
+from provision.errors import UsageError
 from provision.index import IndexSettings
 from provision.lock import make, variants
 from provision.lock.check import Problem, check_lock
@@ -86,6 +87,14 @@ def test_the_source_of_the_input_is_not_here(locks: Path, tmp_path: Path) -> Non
     assert kind == "not-looked"
     assert message.startswith("base.in: whether the input changed is not known: ")
     assert "pyproject.toml" in message
+
+
+@pytest.mark.parametrize("name", ["second.in", "second.txt", "pylock.second.toml", "base.txt"])
+def test_a_file_that_is_no_text(name: str, locks: Path) -> None:
+    (locks / name).write_bytes(b"\xff\xfe" + (locks / name).read_bytes())
+    with pytest.raises(UsageError, match=rf"{name}: it is no UTF-8 text") as caught:
+        check(SECOND, locks)
+    assert caught.value.exit_code == 2
 
 
 @pytest.mark.parametrize("name", ["base.in", "base.txt", "pylock.base.toml"])

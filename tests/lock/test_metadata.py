@@ -95,6 +95,47 @@ def test_a_file_that_is_no_wheel_is_said(serve: Any, wheels: Path) -> None:
         metadata.of(read, read.wheels("torch", "2.9.5")[0])
 
 
+@pytest.mark.parametrize("beside", [True, False])
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"failures": [404]}, r"vllm-0\.6\.0-.*: an index lists (it|its METADATA), which is not there"),
+        ({"broken_off": 5}, r"vllm-0\.6\.0-.*: its METADATA cannot be read: IncompleteRead"),
+        ({"broken_off": 5, "chunked": True}, r"vllm-0\.6\.0-.*: its METADATA cannot be read: IncompleteRead"),
+    ],
+    ids=str,
+)
+def test_an_index_that_does_not_give_what_it_lists(
+    beside: bool, how: dict[str, Any], message: str, serve: Any, wheels: Path
+) -> None:
+    """METADATA as a file of its own, or read from the wheel by ranges."""
+    served = serve(wheels, metadata=beside)
+    read = pages(served)
+    (wheel,) = read.wheels("vllm", "0.6.0")
+    for name, value in how.items():
+        setattr(served, name, list(value) if isinstance(value, list) else value)
+    with pytest.raises(ChangeError, match=message):
+        metadata.of(read, wheel)
+
+
+def test_a_wheel_whose_bytes_are_damaged_is_said(wheels: Path) -> None:
+    (path,) = wheels.glob("vllm-0.6.0-*.whl")
+    import zipfile
+
+    with zipfile.ZipFile(path) as archive:
+        (name,) = (n for n in archive.namelist() if n.endswith("/METADATA"))
+        content = archive.read(name)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, content * 50)
+        start = archive.infolist()[0].header_offset + 30 + len(name)
+    damaged = bytearray(path.read_bytes())
+    damaged[start : start + 8] = b"\xff" * 8
+    path.write_bytes(damaged)
+    read = Pages(IndexSettings(no_index=True, find_links=(str(wheels),)))
+    with pytest.raises(ChangeError, match=r"vllm-0\.6\.0-.*: its METADATA cannot be read: "):
+        metadata.of(read, read.wheels("vllm", "0.6.0")[0])
+
+
 def test_tables_follow_from_the_index(serve: Any, wheels: Path, tmp_path: Path) -> None:
     withdrawn = f"torch-2.15.1-{LINUX}.whl"
     moved = refresh.refresh(pages(serve(wheels, yanked=(withdrawn,))), tmp_path, TODAY, OLDEST)

@@ -68,6 +68,51 @@ def test_a_hash_that_is_none_is_never_copied(wheels: Path, serve: Callable, sha2
     assert united_sha256(pages, [("lib", "1.0")]) == {"lib": expected}
 
 
+def dead_link(**how: object) -> bytes:
+    entry = {"filename": "lib-1.0-py3-none-any.whl", "url": "/files/gone-1.0-py3-none-any.whl", **how}
+    return json.dumps({"files": [entry]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({}, r"lib-1\.0-py3-none-any\.whl is listed by an index and not there"),
+        ({"broken_off": 5}, r"lib-1\.0-py3-none-any\.whl cannot be read.*: it broke off, 5 bytes too early"),
+        ({"broken_off": 5, "chunked": True}, r"lib-1\.0-py3-none-any\.whl cannot be read.*IncompleteRead"),
+    ],
+)
+def test_a_wheel_that_must_be_read_for_its_hash_and_cannot_be(
+    how: dict[str, object], message: str, wheels: Path, serve: Callable
+) -> None:
+    index = serve(wheels, answer=dead_link())
+    pages = Pages(IndexSettings(index_url=index.url))
+    pages.read(["lib"])
+    if how:
+        (wheels / "gone-1.0-py3-none-any.whl").write_bytes(b"x" * 100)
+        for name, value in how.items():
+            setattr(index, name, value)
+    else:
+        index.failures = [404]
+    with pytest.raises(ChangeError, match=message):
+        united_sha256(pages, [("lib", "1.0")])
+
+
+@pytest.mark.parametrize(("folder", "message"), [("", "No such file"), ("a%00/", "embedded null byte")])
+def test_a_wheel_on_disk_that_a_page_lists_and_is_not_there(folder: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text(f'<a href="{folder}lib-1.0-py3-none-any.whl">lib</a>')
+    with pytest.raises(ChangeError, match=rf"lib-1\.0-py3-none-any\.whl cannot be read.*{message}"):
+        united_sha256(Pages(IndexSettings(no_index=True, find_links=(str(tmp_path),))), [("lib", "1.0")])
+
+
+@pytest.mark.parametrize(
+    "content", [b"<a href='lib-1.0-py3-none-any.whl'>\xff\xfe</a>", b"<a href='http://[x/lib-1.whl'>"]
+)
+def test_a_page_on_disk_that_is_none(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_bytes(content)
+    with pytest.raises(ChangeError, match=r"index\.html is no package page: "):
+        Pages(IndexSettings(no_index=True, find_links=(str(tmp_path),))).read(["lib"])
+
+
 def test_a_version_that_nobody_has_is_named(offline: IndexSettings) -> None:
     with pytest.raises(ChangeError, match=r"no configured index or find-links folder has a wheel of lib 9\.9"):
         united_sha256(Pages(offline), [("lib", "9.9")])

@@ -355,6 +355,28 @@ def test_a_find_links_folder_that_is_not_there(wheels: Path, tmp_path: Path, ser
     )
 
 
+@pytest.mark.parametrize("content", [b"<a href='x'>\xff\xfe</a>", b"<a href='http://[x/lib-1.whl'>"])
+def test_a_find_links_page_that_is_none(
+    content: bytes, wheels: Path, tmp_path: Path, serve: Callable, check: Callable
+) -> None:
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page" / "index.html").write_bytes(content)
+    (wheels / LIB).unlink()
+    seen = check(IndexSettings(index_url=serve(wheels).url, find_links=(str(tmp_path / "page"),)), TWO)
+    assert seen.problems == ()
+    (silent,) = seen.not_looked
+    assert (silent.place, silent.packages) == (str(tmp_path / "page"), ("lib",))
+    assert "index.html is no package page: " in silent.reason
+
+
+def test_a_link_on_a_page_on_disk_that_leads_nowhere(tmp_path: Path, check: Callable) -> None:
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page" / "index.html").write_text(f'<a href="a%00/{LIB}">lib</a>')
+    seen = check(IndexSettings(no_index=True, find_links=(str(tmp_path / "page"),)), TWO)
+    assert seen.problems == ()
+    assert "names an address that is none: embedded null byte" in seen.not_looked[0].reason
+
+
 def test_an_index_in_a_folder(wheels: Path, tmp_path: Path, check: Callable, sha256: Callable) -> None:
     """A package that it lacks is an answer; an index that is not there is none."""
     page = tmp_path / "simple" / "lib" / "index.html"
