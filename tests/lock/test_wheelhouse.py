@@ -196,6 +196,13 @@ def test_a_lock_that_cannot_be_used(text: str, lockfile: Path, house: Path) -> N
         wheelhouse.fill(lockfile.with_name("none.txt"), house, "3.11", forbidden)
 
 
+def test_a_password_in_a_lock_is_not_told(lockfile: Path, house: Path) -> None:
+    lockfile.write_text("lib @ https://me:s3cr3t-word@h.test/lib.whl\n")
+    with pytest.raises(UsageError, match=r"https://\*\*\*\*@h\.test") as caught:
+        wheelhouse.fill(lockfile, house, "3.11", forbidden)
+    assert "s3cr3t" not in caught.value.message
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 256 KiB of its own."""
