@@ -43,6 +43,10 @@ def run(
     ``upgrade``: packages to move, or ``*`` for all.
     """
     lockfiles, pyproject = checkout()
+    if (at or upgrade) and (only_check or audit or crosscheck):
+        raise UsageError(
+            "--at and --upgrade make a lock; --check, --audit and --crosscheck only look", "leave one of them out"
+        )
     if at and upgrade:
         raise UsageError("--at resolves everything anew, so --upgrade says nothing more", "leave one of them out")
     if misread := [each for each in upgrade if each in {variant.name for variant in variants.load()}]:

@@ -215,6 +215,17 @@ def test_offline_is_a_word_of_check() -> None:
     assert "--offline and --strict belong to --check and --audit" in done.output + done.stderr
 
 
+@pytest.mark.parametrize("look", ["--check", "--audit", "--crosscheck"])
+@pytest.mark.parametrize("make", [["--at", "2026-11-01"], ["--upgrade"], ["--upgrade", "atheris"]], ids=" ".join)
+def test_what_makes_a_lock_is_no_word_of_a_look(look: str, make: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passed over in silence, a lock would seem to have been looked at as of that day."""
+    for name in ("checking.check", "checking.audit", "command.compare"):
+        monkeypatch.setattr(f"provision.lock.{name}", lambda *_, **__: ("looked\n", 0))
+    done = CliRunner().invoke(main, ["lock", "fuzz-py311", look, *make])
+    assert done.exit_code == 2
+    assert "--at and --upgrade make a lock" in done.output + done.stderr
+
+
 # The locks kept in git.
 
 
