@@ -29,9 +29,10 @@ def check(
     offline: bool,
     seconds: float = DEADLINE_SECONDS,
 ) -> tuple[str, int]:
-    """What is wrong with these locks, a line each. 1: something is; 3: nothing is, but an index could not be looked at; else 0.
+    """What is wrong with these locks, a line each. 1: something is; 3: nothing is, but an index, or what an
+    input is made from, could not be looked at; else 0.
 
-    ``offline``, and no-index in the user's settings, leave the indexes out: that is said, and was asked for.
+    ``offline``, no-index in the user's settings and PROVISION_OFFLINE leave the indexes out: that is said, and was asked for.
     """
     with ThreadPoolExecutor(1) as pool:  # pip takes 0.2 s to tell its settings
         settings = None if offline else pool.submit(index.read)
@@ -41,7 +42,7 @@ def check(
     if settings is not None:
         try:
             given = settings.result()
-            unasked = "no-index is set"
+            unasked = _why_no_index()
             seen = None if given.no_index else _asked(variants, lockfiles, pyproject, given, seconds)
         except ChangeError as error:
             silence = NotLooked(place="the configured indexes", reason=error.message, packages=())
@@ -54,9 +55,16 @@ def check(
         lines.append(f"not looked at: {_UNASKED} ({unasked})")
     else:
         lines += [_silence(each, seen.packages) for each in seen.not_looked]
-    if any(found.values()):
+    kinds = {problem.kind for problems in found.values() for problem in problems}
+    if kinds - {"not-looked"}:
         return "\n".join(lines) + "\n", 1
-    return "\n".join(lines) + "\n", 3 if seen is not None and seen.not_looked else 0
+    silent = seen is not None and seen.not_looked
+    return "\n".join(lines) + "\n", 3 if kinds or silent else 0
+
+
+def _why_no_index() -> str:
+    """``index.read`` gives no-index for both, and only one of them stands in the user's settings of pip or uv."""
+    return "PROVISION_OFFLINE is set" if index.offline() else "no-index is set"
 
 
 def _asked(
@@ -64,7 +72,7 @@ def _asked(
 ) -> Look:
     pages = PageCache(cache.folder() / "pages.json")
     if not settings.index_url:  # pip takes 0.3 s to tell its own index, and always tells the same
-        key = f"index of pip {metadata.version('pip')}"
+        key = f"index of {_pip()}"
         settings = replace(settings, index_url=pages.word(key, index.default_index_url))
     seen = look(variants, lockfiles=lockfiles, pyproject=pyproject, settings=settings, cache=pages, seconds=seconds)
     try:
@@ -72,6 +80,12 @@ def _asked(
     except OSError as error:
         say(f"{pages.path}: not written ({error.strerror or error}); the next check reads every page again")
     return seen
+
+
+def _pip() -> str:
+    """The pip that is asked: its release and place, as somebody may have one that names another index."""
+    there = metadata.distribution("pip")
+    return f"pip {there.version} in {there.locate_file('')}"
 
 
 def _lines(name: str, problems: list[Problem], looked: bool) -> list[str]:
@@ -92,7 +106,7 @@ def audit(variants: tuple[Variant, ...], *, lockfiles: Path, offline: bool, stri
         return f"{unasked} (--offline)\n", 0
     settings = index.read()
     if settings.no_index:
-        return f"{unasked} (no-index is set)\n", 0
+        return f"{unasked} ({_why_no_index()})\n", 0
     say("asking pip-audit, which asks for one package after the other")
     files = ((variant.name, lockfiles / f"{variant.name}.txt") for variant in variants)
     seen = auditing.audit({name: text.parse(text.read(path)) for name, path in files if path.is_file()}, settings)

@@ -1,8 +1,9 @@
 """What pages of indexes said when they were last read, so that a page that has not changed need not be sent or read again.
 
 Kept are validators (ETag, Last-Modified), a digest of the page, and the names, hashes and withdrawals of the wheels that were
-asked for. No address and no header of a request is kept: a page is found by a digest of its address without the user part,
-and one whose address has a query (a signature, a token) is not kept at all.
+asked for. No page's address and no header of a request is kept: a page is found by a digest of its address without the user
+part, and one whose address has a query (a signature, a token) is not kept at all. In clear stand the paths of wheels on this
+machine's disks, and the index that pip names in its own help, beside the release and place of that pip.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import re
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from provision.cli import main
-from provision.lock import variants
+from provision.lock import checking, variants
 from provision.lock.text import parse
 
 ROOT = Path(__file__).parents[2]
@@ -91,7 +92,11 @@ def test_what_is_wrong_with_the_files_is_said_without_an_index(run: Callable, mo
 
 @pytest.mark.parametrize(
     ("words", "settings", "why"),
-    [(["--offline"], {}, "--offline"), ([], {"PIP_NO_INDEX": "1"}, "no-index is set")],
+    [
+        (["--offline"], {}, "--offline"),
+        ([], {"PIP_NO_INDEX": "1"}, "no-index is set"),
+        ([], {"PROVISION_OFFLINE": "1"}, "PROVISION_OFFLINE is set"),
+    ],
 )
 def test_who_wants_no_index_gets_the_files(
     words: list[str], settings: dict[str, str], why: str, run: Callable, has_atheris: Callable
@@ -106,6 +111,37 @@ def test_who_wants_no_index_gets_the_files(
         ],
     )
     assert index.asked == []
+
+
+def test_the_default_index_is_kept_for_one_pip_alone(
+    run: Callable, has_atheris: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pip in another place may name another index in its help, though it is of the same release."""
+    index, asked = has_atheris(), []
+    monkeypatch.setattr("provision.index.default_index_url", lambda *_: asked.append(1) or index.url)
+    for place, times in (("/one", 1), ("/one", 1), ("/other", 2)):
+        monkeypatch.setattr(importlib.metadata.PathDistribution, "locate_file", lambda *_, place=place: Path(place))
+        assert run().exit_code == 0
+        assert len(asked) == times
+
+
+def test_an_audit_says_who_wanted_no_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROVISION_OFFLINE", "1")
+    done = CliRunner().invoke(main, ["lock", "--audit", "fuzz-py311"])
+    assert (done.exit_code, done.output) == (0, "not looked at: known vulnerabilities (PROVISION_OFFLINE is set)\n")
+
+
+@pytest.mark.parametrize(("also_wrong", "code"), [(False, 3), (True, 1)])
+def test_an_input_whose_source_cannot_be_read_was_not_looked_at(also_wrong: bool, code: int, tmp_path: Path) -> None:
+    """Neither a finding nor fine: nobody knows whether the input changed."""
+    tool = variants.find("tool-py311")
+    for name in ("tool-py311.in", "tool-py311.txt", "pylock.tool-py311.toml"):
+        (tmp_path / name).write_bytes((ROOT / "lockfiles" / name).read_bytes())
+    if also_wrong:
+        (tmp_path / "tool-py311.txt").write_text((tmp_path / "tool-py311.txt").read_text() + "app>=1\n")
+    said, found = checking.check((tool,), lockfiles=tmp_path, pyproject=tmp_path / "none.toml", offline=True)
+    assert "whether the input changed is not known" in said
+    assert found == code
 
 
 def test_pip_settings_that_cannot_be_read(run: Callable, tmp_path: Path) -> None:
