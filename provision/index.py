@@ -100,14 +100,15 @@ class IndexSettings:
 def read(environment: Mapping[str, str] | None = None, python: str = sys.executable) -> IndexSettings:
     """The settings in force for the pip of the interpreter ``python``.
 
-    Raises ``ChangeError`` where that interpreter has no pip or a configuration file cannot be read.
+    Raises ``ChangeError`` where that interpreter has no pip or a configuration file cannot be read, ``UsageError`` where an
+    address is none.
     """
     environment = os.environ if environment is None else environment
     pip = _pip_settings(environment, python)
     uv = _uv_settings(environment)
     bundles = (pip.get("cert", ""), *(environment.get(name, "") for name in _BUNDLES))
     proxy_settings = pip.get("proxy", "")
-    return IndexSettings(
+    settings = IndexSettings(
         index_url=pip.get("index-url", "") or uv.index_url,
         extra_index_urls=_unique((*_words(pip.get("extra-index-url", "")), *uv.extra_index_urls)),
         find_links=_unique((*map(_absolute, _words(pip.get("find-links", ""))), *uv.find_links)),
@@ -119,6 +120,12 @@ def read(environment: Mapping[str, str] | None = None, python: str = sys.executa
         proxy=proxy_settings,
         timeout_seconds=_seconds(pip.get("timeout", "") or pip.get("default-timeout", "")),
     )
+    for address in (settings.index_url, *settings.extra_index_urls, *settings.find_links):
+        try:
+            urlsplit(address)
+        except ValueError as error:
+            raise UsageError(f"{redact(address)}: no address of a package index: {error}", "pip config list") from None
+    return settings
 
 
 def pip_environment(settings: IndexSettings, environment: Mapping[str, str]) -> dict[str, str]:

@@ -71,6 +71,12 @@ def test_offline_means_no_index_whatever_else_is_set(bare: dict[str, str], said:
     assert (read.no_index, read.index_url) == (none, "https://mirror.test/simple")
 
 
+@pytest.mark.parametrize("name", ["PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"])
+def test_an_address_that_is_none_is_named(bare: dict[str, str], name: str) -> None:
+    with pytest.raises(UsageError, match=r"http://\[x/simple: no address of a package index"):
+        index.read({**bare, name: "http://[x/simple"})
+
+
 def test_a_variable_beats_install_which_beats_global(bare: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / "pip.conf"
     file.write_text(
